@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+import PackageDescription
+
+/// What every library target of ours is compiled with.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+
+let package = Package(
+    name: "dreamer",
+    products: [
+        .executable(name: "dreamer", targets: ["dreamer"]),
+        .library(name: "WebRTC", targets: ["WebRTC"]),
+        .library(name: "Swarm", targets: ["Swarm"]),
+        .library(name: "RDRR", targets: ["RDRR"]),
+        .library(name: "Signaling", targets: ["Signaling"]),
+        .library(name: "Origin", targets: ["Origin"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    ],
+    targets: [
+        // C libraries of the system.
+        .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
+
+        // The stack: no package dependency, no Foundation.
+        .target(name: "Wire", swiftSettings: strict),
+        .target(name: "Hashing", dependencies: ["COpenSSL"], swiftSettings: strict),
+        .target(name: "ICE", dependencies: ["Wire", "Hashing"], swiftSettings: strict),
+        .target(name: "DTLS", dependencies: ["Wire", "COpenSSL"], swiftSettings: strict),
+        .target(name: "SCTP", dependencies: ["Wire", "CUSRSCTP"], swiftSettings: strict),
+        .target(name: "SDP", dependencies: ["Wire"], swiftSettings: strict),
+        .target(name: "NetIO", dependencies: ["Wire"], swiftSettings: strict),
+        .target(
+            name: "WebRTC", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO"],
+            swiftSettings: strict),
+        .target(name: "RDRR", dependencies: ["Wire", "Hashing"], swiftSettings: strict),
+        .target(
+            name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
+
+        // Above the stack: trackers, HTTP and the command line, over well-kept packages.
+        .target(
+            name: "Signaling",
+            dependencies: [
+                "Wire", "SDP", "Swarm",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ], swiftSettings: strict),
+        .target(
+            name: "Origin",
+            dependencies: [
+                "Wire", "Hashing", "RDRR",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ], swiftSettings: strict),
+        .executableTarget(
+            name: "dreamer",
+            dependencies: [
+                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling", "Origin",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
+
+        // Tests: one suite a target, then whole programs.
+        .target(name: "TestSupport", dependencies: ["Wire"], path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(name: "WireTests", dependencies: ["Wire", "TestSupport"]),
+        .testTarget(name: "HashingTests", dependencies: ["Hashing", "TestSupport", "Wire"]),
+        .testTarget(name: "ICETests", dependencies: ["ICE", "Wire", "Hashing", "TestSupport"]),
+        .testTarget(name: "DTLSTests", dependencies: ["DTLS", "Wire", "TestSupport"]),
+        .testTarget(name: "SCTPTests", dependencies: ["SCTP", "Wire", "TestSupport"]),
+        .testTarget(name: "SDPTests", dependencies: ["SDP", "Wire", "TestSupport"]),
+        .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
+        .testTarget(name: "WebRTCTests", dependencies: ["WebRTC", "Wire", "TestSupport"]),
+        .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
+        .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
+        .testTarget(name: "SignalingTests", dependencies: ["Signaling", "TestSupport"]),
+        .testTarget(name: "OriginTests", dependencies: ["Origin", "RDRR", "Hashing", "TestSupport"]),
+        .testTarget(name: "EndToEndTests", dependencies: ["Wire", "RDRR", "Hashing", "TestSupport"], path: "Tests/EndToEnd"),
+    ],
+    swiftLanguageModes: [.v6]
+)
