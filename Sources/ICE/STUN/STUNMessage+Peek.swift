@@ -46,7 +46,7 @@ extension STUNMessage {
             // RFC 8489 §14.3: fewer than 509 bytes as of today, 763 in what older senders may write.
             if kind == .username { return value.count <= 763 ? value : nil }
             if kind == .messageIntegrity || kind == .messageIntegritySHA256 { return nil }
-            offset += 4 + value.count + 3 & ~3
+            offset += 4 + padded(value.count)
         }
         return nil
     }

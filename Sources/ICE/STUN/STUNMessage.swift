@@ -90,7 +90,7 @@ public struct STUNMessage: Hashable, Sendable {
             guard fingerprint == .absent else { throw .attributeAfterFingerprint(offset: offset) }
             let (kind, value) = try Self.attribute(in: bytes, at: offset)
             try take(kind, value, of: bytes, at: offset)
-            offset += 4 + value.count + 3 & ~3
+            offset += 4 + Self.padded(value.count)
         }
     }
 
@@ -110,6 +110,9 @@ public struct STUNMessage: Hashable, Sendable {
         guard end <= bytes.byteCount else { throw .attributeOverrun(offset: offset) }
         return (STUNAttribute.Kind(rawValue: kind), offset + 4..<end)
     }
+
+    /// What a value of a length takes up: values start at multiples of four (RFC 8489 §14).
+    static func padded(_ length: Int) -> Int { (length + 3) / 4 * 4 }
 
     private mutating func take(
         _ kind: STUNAttribute.Kind, _ value: Range<Int>, of bytes: RawSpan, at offset: Int
