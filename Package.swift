@@ -31,6 +31,7 @@ let package = Package(
         // C libraries of the system.
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
+        .systemLibrary(name: "CNetIO"),
 
         // The stack: no package dependency, no Foundation.
         .target(name: "Wire", swiftSettings: strict),
@@ -39,7 +40,7 @@ let package = Package(
         .target(name: "DTLS", dependencies: ["Wire", "COpenSSL"], swiftSettings: strict),
         .target(name: "SCTP", dependencies: ["Wire", "CUSRSCTP"], swiftSettings: strict),
         .target(name: "SDP", dependencies: ["Wire"], swiftSettings: strict),
-        .target(name: "NetIO", dependencies: ["Wire"], swiftSettings: strict),
+        .target(name: "NetIO", dependencies: ["Wire", "CNetIO"], swiftSettings: strict),
         .target(
             name: "WebRTC", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO"],
             swiftSettings: strict),
