@@ -48,7 +48,9 @@ public final class EventLoop: Sendable {
     private let name: String
     private let epoll: Int32
     private let wakeup: Int32
-    /// The thread's `pthread_t`; the creator sets it before anything else knows the loop, the thread before it runs.
+    /// What to join: set before anything else knows the loop.
+    private let handle = Atomic<UInt>(0)
+    /// The `pthread_t` of the thread while it runs: the system may give it to another thread afterwards.
     private let thread = Atomic<UInt>(0)
     private let isJoined = Atomic<Bool>(false)
     /// Where sockets receive: only the loop's thread touches it, so one serves all sockets of the loop.
@@ -70,17 +72,19 @@ public final class EventLoop: Sendable {
             epoll, EPOLL_CTL_ADD, wakeup, EventLoop.wakeToken, UInt32(CNETIO_READABLE) | UInt32(CNETIO_EDGE))
         var identifier = pthread_t()
         let retained = Unmanaged.passRetained(self)
-        let result = pthread_create(&identifier, nil, { argument in
-            if let argument { Unmanaged<EventLoop>.fromOpaque(argument).takeRetainedValue().run() }
-            return nil
-        }, retained.toOpaque())
+        let result = pthread_create(
+            &identifier, nil,
+            { argument in
+                if let argument { Unmanaged<EventLoop>.fromOpaque(argument).takeRetainedValue().run() }
+                return nil
+            }, retained.toOpaque())
         guard result == 0 else {
             retained.release()
             close(epoll)
             close(wakeup)
             throw NetIOError("pthread_create", code: result)
         }
-        thread.store(UInt(identifier), ordering: .releasing)
+        handle.store(UInt(identifier), ordering: .releasing)
     }
 
     /// The time now.
@@ -141,7 +145,7 @@ public final class EventLoop: Sendable {
         }
         guard isJoined.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged
         else { return }
-        let identifier = pthread_t(thread.load(ordering: .acquiring))
+        let identifier = pthread_t(handle.load(ordering: .acquiring))
         if isCurrent { pthread_detach(identifier) } else { pthread_join(identifier, nil) }
     }
 
@@ -160,7 +164,10 @@ extension EventLoop {
         thread.store(UInt(pthread_self()), ordering: .releasing)
         cnetio_name_thread(name)
         let events = UnsafeMutablePointer<cnetio_event>.allocate(capacity: Int(CNETIO_EVENT_BATCH))
-        defer { events.deallocate() }
+        defer {
+            events.deallocate()
+            thread.store(0, ordering: .releasing)
+        }
         var work: [Work] = []
         while let timeout = prepareToSleep() {
             let count = Int(cnetio_epoll_wait(epoll, events, timeout))

@@ -29,7 +29,9 @@ extension NetIOError: CustomStringConvertible {
     public var description: String {
         if isResolution { return "\(operation): \(String(cString: gai_strerror(code)))" }
         let text = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { buffer in
-            guard let base = buffer.baseAddress, strerror_r(code, base, buffer.count) == 0 else { return "error \(code)" }
+            guard let base = buffer.baseAddress, strerror_r(code, base, buffer.count) == 0 else {
+                return "error \(code)"
+            }
             return String(cString: base)
         }
         return "\(operation): \(text)"

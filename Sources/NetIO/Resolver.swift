@@ -48,13 +48,15 @@ private final class Lookup: Sendable {
         if let early { return continuation.resume(with: early) }
         var thread = pthread_t()
         let retained = Unmanaged.passRetained(self)
-        let result = pthread_create(&thread, nil, { argument in
-            if let argument {
-                let lookup = Unmanaged<Lookup>.fromOpaque(argument).takeRetainedValue()
-                lookup.finish(lookup.run())
-            }
-            return nil
-        }, retained.toOpaque())
+        let result = pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument {
+                    let lookup = Unmanaged<Lookup>.fromOpaque(argument).takeRetainedValue()
+                    lookup.finish(lookup.run())
+                }
+                return nil
+            }, retained.toOpaque())
         guard result == 0 else {
             retained.release()
             return finish(.failure(NetIOError("pthread_create", code: result)))

@@ -59,7 +59,9 @@ struct SocketSetup {
         let drops = 8
         var fields = [UInt32](repeating: 0, count: 16)
         var length = socklen_t(fields.count * 4)
-        guard getsockopt(descriptor, SOL_SOCKET, meminfo, &fields, &length) == 0, Int(length) > drops * 4 else { return 0 }
+        guard getsockopt(descriptor, SOL_SOCKET, meminfo, &fields, &length) == 0, Int(length) > drops * 4 else {
+            return 0
+        }
         return Int(fields[drops])
     }
 

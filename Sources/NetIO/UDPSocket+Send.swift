@@ -67,8 +67,8 @@ extension UDPSocket {
 extension UDPSocket.State {
     /// Hands packets to the kernel; answers the index of the first that it had no room for.
     mutating func transmit(
-        _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, ends: [Int], from first: Int, to destination: SocketAddress,
-        source: IPAddress?
+        _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, ends: [Int], from first: Int,
+        to destination: SocketAddress, source: IPAddress?
     ) -> Int {
         guard let base = bytes.baseAddress else { return ends.count }
         var to = cnetio_address(destination)
