@@ -92,10 +92,7 @@ private struct GGUFParser: ~Escapable {
 
     @_lifetime(self: copy self)
     mutating func parse() throws(RDRRError) {
-        do throws(WireError) {
-            let magic = try reader.readUInt32LE()
-            guard magic == 0x4655_4747 else { throw WireError(offset: 0, wanted: -1) }
-        } catch {
+        guard reader.remaining >= 4, try readUInt32("the first word") == 0x4655_4747 else {
             throw RDRRError(
                 .notAModel, at: "header", "the file does not begin with GGUF",
                 advice: "give a GGUF file, or a folder with safetensors files")
@@ -227,8 +224,9 @@ private struct GGUFParser: ~Escapable {
         guard depth <= 4 else { throw fault(.invalid, "the value of \(key) is nested too deeply") }
         let type = try readUInt32(key)
         let stated = try readUInt64(key)
-        let width: UInt64? = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8].dropFirst(Int(min(type, 13))).first
-        guard let width else { throw fault(.unsupported, "the array \(key) has the type \(type), which is not known") }
+        // The fewest bytes of a value of each type, by its number.
+        let widths: [UInt64] = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8]
+        guard let width = widths.dropFirst(Int(type)).first else { throw fault(.unsupported, "the array \(key) has the type \(type), which is not known") }
         guard stated <= UInt64(fileSize) / width else {
             throw fault(.invalid, "the array \(key) claims \(stated) values, more than fit the file")
         }
