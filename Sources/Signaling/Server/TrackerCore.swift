@@ -53,7 +53,7 @@ package struct TrackerCore: ~Copyable, Sendable {
     private static let pingAfter = Duration.seconds(45)
     /// … and closed after this one.
     private static let closeAfter = Duration.seconds(120)
-    /// Refused messages before a socket is closed.
+    /// Refused messages before a socket is closed, less those taken.
     private static let strikeLimit = 20
 
     /// An empty tracker.
@@ -74,7 +74,7 @@ package struct TrackerCore: ~Copyable, Sendable {
     }
 
     /// A WebSocket is gone, and with it its peers.
-    package mutating func close(_ id: ConnectionID, now: Timestamp) {
+    package mutating func close(_ id: ConnectionID) {
         guard let connection = connections.removeValue(forKey: id) else { return }
         for (infoHash, peerID) in connection.names { remove(peerID, from: infoHash, of: id) }
         if connections.isEmpty { nextSweep = nil }
@@ -102,6 +102,7 @@ package struct TrackerCore: ~Copyable, Sendable {
             case .answer(let answer): take(answer, from: id, now: now)
             case .scrape(let hashes): try takeScrape(hashes, from: id)
             }
+            if let strikes = connections[id]?.strikes, strikes > 0 { connections[id]?.strikes = strikes - 1 }
         } catch {
             refuse(id, error)
         }
@@ -111,12 +112,12 @@ package struct TrackerCore: ~Copyable, Sendable {
     package mutating func handleTimeout(now: Timestamp) {
         guard let due = nextSweep, due <= now else { return }
         nextSweep = now + Self.sweep
-        for (id, connection) in connections {
-            let silence = now - connection.lastHeard
-            if silence >= Self.closeAfter {
-                outputs.append(.close(id))
-                close(id, now: now)
-            } else if silence >= Self.pingAfter, !connection.pinged {
+        // In order, so that the same input gives the same output.
+        for id in connections.filter({ now - $0.value.lastHeard >= Self.pingAfter }).keys.sorted() {
+            guard let connection = connections[id] else { continue }
+            if now - connection.lastHeard >= Self.closeAfter {
+                drop(id)
+            } else if !connection.pinged {
                 connections[id]?.pinged = true
                 outputs.append(.ping(id))
             }
@@ -244,16 +245,15 @@ package struct TrackerCore: ~Copyable, Sendable {
     private mutating func refuse(_ id: ConnectionID, _ fault: TrackerRequest.Fault) {
         refused += 1
         connections[id]?.strikes += 1
-        if let strikes = connections[id]?.strikes, strikes > Self.strikeLimit {
-            outputs.append(.close(id))
-            if let connection = connections.removeValue(forKey: id) {
-                for (infoHash, peerID) in connection.names { remove(peerID, from: infoHash, of: id) }
-            }
-            return
-        }
+        if let strikes = connections[id]?.strikes, strikes > Self.strikeLimit { return drop(id) }
         var object: JSON.Object = ["action": "announce", "failure reason": .string(fault.reason)]
         if let infoHash = fault.infoHash { object["info_hash"] = infoHash }
         outputs.append(.send(id, JSON.object(object).serialized()))
+    }
+
+    private mutating func drop(_ id: ConnectionID) {
+        outputs.append(.close(id))
+        close(id)
     }
 
     private mutating func send(_ response: TrackerResponse, to id: ConnectionID) {
