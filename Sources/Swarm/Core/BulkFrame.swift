@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import Wire
+import Wire
 
 //  0               1               2               3
 // +---------------+---------------+---------------+---------------+

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import Wire
+import Wire
 
 /// Why a control message cannot be used.
 public enum ControlMessageError: Error, Hashable, Sendable, CustomStringConvertible {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Hashing
+import RDRR
 import Wire
 
 /// Who gives a group in one attempt.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import Hashing
+import Hashing
 
 /// The bytes of one group while they arrive, and until they are written.
 ///

@@ -46,6 +46,8 @@ final class Peer {
     /// When it last answered `missing` for an entry it had announced.
     var missing: Set<Int> = []
     var silences = 0
+    /// Rejects since its last verified group.
+    var rejects = 0
     var silenceAt: Timestamp?
     /// No new requests before this time, after a reject.
     var pausedUntil: Timestamp = .zero

@@ -28,7 +28,7 @@ public enum SwarmAction: Sendable {
     /// Close the connection. The core has forgotten it already.
     case close(PeerHandle, SwarmCloseReason)
     /// Write a verified group (or one from HTTP that waits for its shard's hash) into the part file; answer with
-    /// ``SwarmCore/groupWritten(entry:group:buffer:isStored:now:)``.
+    /// ``SwarmCore/groupWritten(entry:group:buffer:error:now:)``.
     case writeGroup(entry: Int, group: Int, buffer: GroupBuffer)
     /// Keep these values beside the part file: `first` is the group of the first one. No answer.
     case writeValues(entry: Int, first: Int, values: [BLAKE3.Digest])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import Hashing
+import Hashing
 public import RDRR
 
 /// What a model's folder holds as peers count it: the shards, then the other files.

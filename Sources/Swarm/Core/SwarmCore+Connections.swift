@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import Hashing
+import Hashing
 public import Wire
 
 //  offerer                      answerer
@@ -179,6 +179,7 @@ extension SwarmCore {
         peers[peer.handle] = nil
         availabilityIsStale = true
         for id in Array(peer.requests.keys) { endRequest(peer, id, now: now) }
+        for state in open { dropAssemblies(of: peer, in: state) }
         if manifestAssembly?.peer == peer.handle { manifestAssembly = nil }
         if peer.isJoined { actions.append(.event(.peerLeft(peer.handle, peer.nodeID, reason))) }
         peer.isJoined = false

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import Hashing
+import RDRR
 public import Wire
 
 /// A node of a swarm as a value: it is fed with what peers, the disk and the HTTP origin say, and with the time, and
@@ -56,6 +57,7 @@ public struct SwarmCore: ~Copyable {
     var lastGroupAnnouncement: Timestamp
     var lastRechoke: Timestamp
     var wasComplete = false
+    var lastProgress = -1
 
     /// What has been moved so far.
     public internal(set) var statistics = SwarmStatistics()
