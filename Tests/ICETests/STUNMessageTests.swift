@@ -241,21 +241,3 @@ struct STUNMessageTests {
         }
     }
 }
-
-/// Reads a message from an array.
-func decode(_ bytes: [UInt8]) throws(STUNError) -> STUNMessage {
-    let result: Result<STUNMessage, STUNError> = bytes.withUnsafeBytes { buffer in
-        do throws(STUNError) {
-            return .success(try STUNMessage(decoding: RawSpan(_unsafeBytes: buffer)))
-        } catch {
-            return .failure(error)
-        }
-    }
-    return try result.get()
-}
-
-func isAuthentic(
-    _ message: STUNMessage, _ bytes: [UInt8], _ key: [UInt8], _ algorithm: STUNIntegrity.Algorithm = .sha1
-) -> Bool {
-    bytes.withSpan { message.isAuthentic($0, key: key, algorithm: algorithm) }
-}

@@ -94,7 +94,7 @@ extension ICEAgent {
     ) {
         let transaction = Transaction(
             id: request.id, purpose: purpose, base: base, destination: destination, payload: request.payload,
-            priority: request.priority, role: role, sentAt: clock, rto: rto, copies: copies, deadline: .zero)
+            priority: request.priority, role: role, sentAt: clock, rto: rto, copies: copies)
         transactions.append(transaction)
         transmit(request.payload, from: base, to: destination)
     }

@@ -13,7 +13,7 @@ extension ICECandidate: LosslessStringConvertible {
         if text.hasPrefix("candidate:") { text = text.dropFirst("candidate:".utf8.count) }
         // A line that nobody writes is refused before it is split.
         guard text.utf8.count <= 2048 else { return nil }
-        let words = text.split(whereSeparator: { $0 == " " || $0 == "\r" || $0 == "\n" })
+        let words = text.split(whereSeparator: \.isWhitespace)
         guard words.count >= 8,
             (1...32).contains(words[0].utf8.count), words[0].utf8.allSatisfy(ICECredentials.isICEChar),
             let component = Self.number(words[1], Int.self), (1...256).contains(component),

@@ -32,7 +32,7 @@ struct Transaction: Sendable {
     let copies: Int
     var sent = 1
     /// When the next copy is due, or, after the last, when the transaction has failed.
-    var deadline: Timestamp
+    var deadline = Timestamp.distantFuture
     /// No more copies, and silence means nothing (RFC 8445 §7.3.1.4).
     var isCancelled = false
 
@@ -60,6 +60,7 @@ struct TransactionTable: Sendable {
         entries.firstIndex { $0.id == id }
     }
 
+    /// Adds a transaction whose first copy leaves now.
     mutating func append(_ transaction: Transaction) {
         if let pair = transaction.purpose.pair, entries.count(where: { $0.purpose.pair == pair }) >= Self.maximumPerPair,
             let oldest = entries.firstIndex(where: { $0.purpose.pair == pair })
@@ -67,6 +68,7 @@ struct TransactionTable: Sendable {
             entries.remove(at: oldest)
         }
         entries.append(transaction)
+        entries[entries.count - 1].deadline = transaction.sentAt + transaction.wait
     }
 
     mutating func remove(at index: Int) -> Transaction {
