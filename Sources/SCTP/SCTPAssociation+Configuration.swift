@@ -22,11 +22,11 @@ extension SCTPAssociation {
         public var sackFrequency: UInt32 = 2
         /// … and not later than after so many milliseconds.
         public var sackDelay: UInt32 = 20
-        /// Retransmission time-outs in milliseconds (RFC 9260 §16: 1,000, 60,000 and 1,000).
+        /// The first retransmission time-out in milliseconds (RFC 9260 §16: 1,000), kept between the next two.
         public var initialRTO: UInt32 = 1000
-        /// The longest.
+        /// The longest (RFC 9260 §16: 60,000).
         public var maxRTO: UInt32 = 10_000
-        /// The shortest.
+        /// The shortest (RFC 9260 §16: 1,000).
         public var minRTO: UInt32 = 1000
         /// Consecutive time-outs before the association is given up (RFC 9260 §16: 10). ICE finds dead paths sooner.
         public var maxRetransmissions: UInt16 = 10
@@ -100,7 +100,7 @@ extension SCTPAssociation {
         value.assoc_value = UInt32(SCTP_ENABLE_RESET_STREAM_REQ)
         try set(SCTP_ENABLE_STREAM_RESET, value)
         var rto = sctp_rtoinfo()
-        rto.srto_initial = configuration.initialRTO
+        rto.srto_initial = min(max(configuration.initialRTO, configuration.minRTO), configuration.maxRTO)
         rto.srto_max = configuration.maxRTO
         rto.srto_min = configuration.minRTO
         try set(SCTP_RTOINFO, rto)

@@ -1,20 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import SCTP
-import Synchronization
 import Wire
-
-/// usrsctp has one timeline for the whole process, so all suites share it, one after the other.
-enum Timeline {
-    private static let now = Mutex(Timestamp.zero)
-
-    /// Passes 10 ms.
-    static func tick() -> Set<SCTPHandle> {
-        now.withLock { now in
-            now += SCTPRuntime.tickInterval
-            return Set(SCTPRuntime.shared.advance(to: now))
-        }
-    }
-}
 
 /// What happens to packets on their way.
 struct Weather {
@@ -31,7 +17,7 @@ struct Weather {
 }
 
 /// Two multiplexers, joined in memory.
-struct ChannelPair: ~Copyable {
+final class ChannelPair {
     enum Side: Int { case a, b }
     struct Received: Equatable {
         var id: ChannelID
@@ -63,6 +49,7 @@ struct ChannelPair: ~Copyable {
         seed: UInt64 = 1, weather: Weather = Weather(), connect: Bool = true,
         configure: (inout DataChannelMultiplexer.Configuration) -> Void = { _ in }
     ) throws {
+        Timeline.enter()
         var client = DataChannelMultiplexer.Configuration(role: .client)
         client.remoteMaxMessageSize = 256 * 1024
         configure(&client)
@@ -81,7 +68,7 @@ struct ChannelPair: ~Copyable {
     }
 
     /// Moves packets and events until nothing moves within this tick.
-    mutating func settle() {
+    func settle() {
         var moved = true
         while moved {
             moved = false
@@ -94,7 +81,7 @@ struct ChannelPair: ~Copyable {
     }
 
     /// Passes ticks until `done`, `limit` at most. Answers whether it was done.
-    mutating func run(ticks limit: Int = 1000, until done: (borrowing ChannelPair) -> Bool = { _ in false }) -> Bool {
+    func run(ticks limit: Int = 1000, until done: (ChannelPair) -> Bool = { _ in false }) -> Bool {
         settle()
         for _ in 0..<limit {
             if done(self) { return true }
@@ -103,7 +90,7 @@ struct ChannelPair: ~Copyable {
         return done(self)
     }
 
-    mutating func tick() {
+    func tick() {
         ticks += 1
         let touched = Timeline.tick()
         if touched.contains(a.handle) { a.handleTimers() }
@@ -113,11 +100,11 @@ struct ChannelPair: ~Copyable {
 
     func has(_ event: DataChannelMultiplexer.Event, at side: Side) -> Bool { events[side.rawValue].contains(event) }
 
-    mutating func inject(_ packet: [UInt8], to side: Side) {
+    func inject(_ packet: [UInt8], to side: Side) {
         if side == .a { a.receive(packet.span.bytes) } else { b.receive(packet.span.bytes) }
     }
 
-    private mutating func drainEvents(_ side: Side) {
+    private func drainEvents(_ side: Side) {
         while let event = side == .a ? a.nextEvent(into: &buffer) : b.nextEvent(into: &buffer) {
             events[side.rawValue].append(event)
             if case .message(let id, let isText) = event {
@@ -126,7 +113,7 @@ struct ChannelPair: ~Copyable {
         }
     }
 
-    private mutating func collect(_ side: Side) -> Bool {
+    private func collect(_ side: Side) -> Bool {
         outgoing.removeAll()
         if side == .a { a.takeOutgoing(into: &outgoing) } else { b.takeOutgoing(into: &outgoing) }
         for index in 0..<outgoing.count {
@@ -145,7 +132,7 @@ struct ChannelPair: ~Copyable {
         return !outgoing.isEmpty
     }
 
-    private mutating func deliver(_ side: Side) -> Bool {
+    private func deliver(_ side: Side) -> Bool {
         let due = links[side.rawValue].flying.filter { $0.arrives <= ticks }
         guard !due.isEmpty else { return false }
         links[side.rawValue].flying.removeAll { $0.arrives <= ticks }
@@ -155,7 +142,7 @@ struct ChannelPair: ~Copyable {
         return true
     }
 
-    private mutating func chance(_ probability: Double) -> Bool {
+    private func chance(_ probability: Double) -> Bool {
         probability > 0 && Double.random(in: 0..<1, using: &random) < probability
     }
 }

@@ -12,7 +12,7 @@ extension SCTPSuite {
     struct DataChannelTests {
         @Test("two associations come up although both INITs cross")
         func comesUp() throws {
-            var pair = try ChannelPair()
+            let pair = try ChannelPair()
             #expect(pair.run(ticks: 10) { $0.a.isUp && $0.b.isUp })
             #expect(pair.ticks == 0)
             #expect(pair.events == [[.associationUp], [.associationUp]])
@@ -20,7 +20,7 @@ extension SCTPSuite {
 
         @Test("a channel opens from either side, on a stream of that side's parity", arguments: [ChannelPair.Side.a, .b])
         func opens(from side: ChannelPair.Side) throws {
-            var pair = try ChannelPair()
+            let pair = try ChannelPair()
             let label = "bläh 🐦"
             let id: ChannelID
             switch side {
@@ -35,7 +35,7 @@ extension SCTPSuite {
 
         @Test("messages arrive whole, of every kind and size", arguments: [true, false])
         func messages(ordered: Bool) throws {
-            var pair = try ChannelPair()
+            let pair = try ChannelPair()
             let id = try pair.a.open(label: "x", ordered: ordered)
             _ = pair.run { $0.has(.opened(id), at: .a) }
             let sizes = [0, 1, 1000, 1144, 1145, 16 * 1024, 65_536, 256 * 1024]
