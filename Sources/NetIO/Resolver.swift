@@ -8,9 +8,22 @@ public import Wire
 public enum Resolver {
     /// The addresses of a host in the order in which the system would try them (RFC 6724), without duplicates. Addresses
     /// as text are answered at once; for a name a thread waits, so that no caller does. Cancelling the task ends the
-    /// wait. The corresponding C function is `getaddrinfo`.
-    public static func resolve(_ host: String, port: UInt16) async throws -> [SocketAddress] {
+    /// wait, and so does `timeout` (the error's code is `ETIMEDOUT` then). The corresponding C function is `getaddrinfo`.
+    public static func resolve(_ host: String, port: UInt16, timeout: Duration? = nil) async throws -> [SocketAddress] {
         if let ip = IPAddress(host) { return [SocketAddress(ip: ip, port: port)] }
+        guard let timeout else { return try await look(up: host, port: port) }
+        return try await withThrowingTaskGroup(of: [SocketAddress].self) { group in
+            group.addTask { try await look(up: host, port: port) }
+            group.addTask {
+                try await Task.sleep(for: timeout)
+                throw NetIOError("resolve \(host)", code: ETIMEDOUT)
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? []
+        }
+    }
+
+    private static func look(up host: String, port: UInt16) async throws -> [SocketAddress] {
         let lookup = Lookup(host: host, port: port)
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { lookup.start($0) }

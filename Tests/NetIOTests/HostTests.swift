@@ -62,6 +62,16 @@ struct HostTests {
         #expect(error?.isCancellation == true)
     }
 
+    @Test("a lookup that takes too long is given up")
+    func slowLookup() async throws {
+        let error = await #expect(throws: NetIOError.self) {
+            try await Resolver.resolve("a-name-to-wait-for.invalid", port: 1, timeout: .zero)
+        }
+        // A resolver with a quick answer may win.
+        #expect(error?.code == ETIMEDOUT || error?.isResolution == true)
+        #expect(try await !Resolver.resolve("localhost", port: 7, timeout: .seconds(30)).isEmpty)
+    }
+
     @Test("the clock does not go back, and keys of entropy differ")
     func clockAndEntropy() {
         var last = MonotonicClock.now
