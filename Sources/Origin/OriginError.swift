@@ -12,8 +12,10 @@ public struct OriginError: Error, Hashable, Sendable, CustomStringConvertible {
         case refused
         /// The server keeps failing (5xx, 429 …) after all retries.
         case serverError
-        /// The range lies outside the file (416), or the file is shorter than it should be.
+        /// The range lies outside the file (416).
         case rangeNotSatisfiable
+        /// The file on the server has another size than it should have.
+        case wrongSize
         /// The answer ended early, again and again.
         case truncated
         /// The answer is larger than allowed.
@@ -50,7 +52,8 @@ public struct OriginError: Error, Hashable, Sendable, CustomStringConvertible {
             case .notFound: "does not exist on the server"
             case .refused: "was refused by the server"
             case .serverError: "could not be served"
-            case .rangeNotSatisfiable: "is shorter than expected"
+            case .rangeNotSatisfiable: "is shorter than the range asked for"
+            case .wrongSize: "has another size than expected"
             case .truncated: "kept ending early"
             case .tooLarge: "is larger than allowed"
             case .invalidResponse: "got an answer that makes no sense"
