@@ -119,7 +119,7 @@ struct ManifestTests {
         Bad(["moeConfig"], ["numExperts": 0], .invalid, "moeConfig.numExperts"),
         Bad(["moeConfig"], ["numExperts": 2, "numExpertsPerToken": 3], .invalid, "moeConfig.numExpertsPerToken"),
         Bad(
-            ["moeConfig"], ["numExperts": 2, "expertShardMap": ["0": 7]], .outOfBounds, "moeConfig.expertShardMap[\"0\"]"),
+            ["moeConfig"], ["numExperts": 2, "expertShardMap": ["0": 7]], .outOfBounds, "moeConfig.expertShardMap.0"),
     ]
 
     @Test("a bad manifest is refused with its fault and its place", arguments: bad)

@@ -56,9 +56,9 @@ package struct GGUFHeaderWriter {
         tensorCount += 1
         Self.write(name, to: &tensors)
         tensors.write(littleEndian: UInt32(dimensions.count))
-        for size in dimensions { tensors.write(littleEndian: UInt64(size)) }
+        for size in dimensions { tensors.write(littleEndian: Int64(size)) }
         tensors.write(littleEndian: type)
-        tensors.write(littleEndian: UInt64(offset))
+        tensors.write(littleEndian: Int64(offset))
     }
 
     /// The header's bytes, padded so that the data begin at a multiple of `alignment`.
