@@ -16,10 +16,12 @@ private final class RawPeer {
     private var buffer = MessageBuffer()
     private var packets = PacketBuffer()
 
-    init(role: DataChannelMultiplexer.Role = .server) throws {
+    init(role: DataChannelMultiplexer.Role = .server, streams: UInt16 = 1024) throws {
         Timeline.enter()
         channels = try DataChannelMultiplexer(configuration: .init(role: role))
-        peer = try SCTPAssociation()
+        var configuration = SCTPAssociation.Configuration()
+        configuration.streams = streams
+        peer = try SCTPAssociation(configuration: configuration)
         try channels.connect()
         try peer.connect()
         run(5)
@@ -245,10 +247,11 @@ extension SCTPSuite {
 
         @Test("streams that the peer does not have are not used")
         func streamLimit() throws {
-            let channels = try DataChannelMultiplexer(configuration: .init(role: .client))
-            _ = channels
-            let raw = try RawPeer()
-            #expect(throws: SCTPError.streamUnavailable(1024)) { _ = try raw.channels.open(label: "x", negotiatedID: 1024) }
+            let raw = try RawPeer(streams: 4)
+            #expect(throws: SCTPError.streamUnavailable(4)) { _ = try raw.channels.open(label: "x", negotiatedID: 4) }
+            _ = try raw.channels.open(label: "1")
+            _ = try raw.channels.open(label: "3")
+            #expect(throws: SCTPError.noStreamLeft) { _ = try raw.channels.open(label: "5") }
         }
     }
 }
