@@ -142,11 +142,8 @@ static inline int cusrsctp_reset_outgoing(struct socket *socket, uint16_t stream
     return cusrsctp_setsockopt(socket, IPPROTO_SCTP, SCTP_RESET_STREAMS, bytes, sizeof(bytes));
 }
 
-// Offsets behind C's flexible array members.
-enum {
-    cusrsctp_reset_event_list_offset = offsetof(struct sctp_stream_reset_event, strreset_stream_list),
-    cusrsctp_send_failed_data_offset = offsetof(struct sctp_send_failed_event, ssfe_data)
-};
+// Where the list of streams stands, which is a flexible array member.
+enum { cusrsctp_reset_event_list_offset = offsetof(struct sctp_stream_reset_event, strreset_stream_list) };
 
 // Keeps freed memory instead of giving it back to the kernel, which packet-sized allocations otherwise do all the time.
 static inline void cusrsctp_tune_malloc(void) {

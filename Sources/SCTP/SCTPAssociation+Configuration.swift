@@ -117,9 +117,7 @@ extension SCTPAssociation {
         sack.sack_delay = configuration.sackDelay
         sack.sack_freq = configuration.sackFrequency
         try set(SCTP_DELAYED_SACK, sack)
-        for event in [
-            SCTP_ASSOC_CHANGE, SCTP_STREAM_RESET_EVENT, SCTP_SEND_FAILED_EVENT, SCTP_PARTIAL_DELIVERY_EVENT,
-        ] {
+        for event in [SCTP_ASSOC_CHANGE, SCTP_STREAM_RESET_EVENT, SCTP_PARTIAL_DELIVERY_EVENT] {
             try check("SCTP_EVENT \(event)", cusrsctp_subscribe(socket, UInt16(event)))
         }
         try check("usrsctp_bind", cusrsctp_bind(socket, handle.rawValue, configuration.localPort))

@@ -135,12 +135,11 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
 
     private mutating func accepts(_ packet: UnsafeRawBufferPointer) -> Bool {
         // A common header and one chunk header (RFC 9260 §3); a DTLS record holds at most 16 KiB (RFC 6347 §4.1).
-        guard packet.count >= 16, packet.count <= 16 * 1024, let base = packet.baseAddress else {
+        guard packet.count >= 16, packet.count <= 16 * 1024 else {
             counters.packetsDropped &+= 1
             return false
         }
-        guard cusrsctp_packet_checksum(base, packet.count, SCTPRuntime.hardwareChecksum) == cusrsctp_read_checksum(base)
-        else {
+        guard SCTPChecksum.isCorrect(packet) else {
             counters.checksumErrors &+= 1
             return false
         }

@@ -15,8 +15,6 @@ enum SCTPNotification: Hashable, Sendable {
     case cannotStart
     /// A reset of streams ended (RFC 6525 §6.1.1).
     case streamReset(streams: [UInt16], isIncoming: Bool, failed: Bool)
-    /// A message, or a part of one, was given up before it was put into a packet.
-    case unsentDiscarded(stream: UInt16, ppid: UInt32, bytes: Int)
     /// The message that is being read in parts will never be complete.
     case partialDeliveryAborted
     /// Of no interest.
@@ -51,12 +49,6 @@ enum SCTPNotification: Hashable, Sendable {
             self = .streamReset(
                 streams: streams, isIncoming: flags & SCTP_STREAM_RESET_INCOMING_SSN != 0,
                 failed: flags & (SCTP_STREAM_RESET_DENIED | SCTP_STREAM_RESET_FAILED) != 0)
-        case SCTP_SEND_FAILED_EVENT:
-            guard let event = Self.load(sctp_send_failed_event.self, from: bytes) else { return }
-            guard Int32(event.ssfe_flags) & SCTP_DATA_UNSENT != 0 else { return }
-            self = .unsentDiscarded(
-                stream: event.ssfe_info.snd_sid, ppid: event.ssfe_info.snd_ppid.byteSwapped,
-                bytes: max(0, Int(event.ssfe_length) - Int(cusrsctp_send_failed_data_offset)))
         case SCTP_PARTIAL_DELIVERY_EVENT:
             self = .partialDeliveryAborted
         default:

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CUSRSCTP
 internal import Synchronization
 internal import Wire
 
@@ -26,9 +25,8 @@ final class SCTPOutbox: Sendable {
 
     /// Takes a finished packet but for its checksum. Answers whether it was the first to wait.
     func append(_ packet: UnsafeMutableRawBufferPointer, from handle: SCTPHandle) -> Bool {
-        guard packet.count >= 12, let base = packet.baseAddress else { return false }
-        let checksum = cusrsctp_packet_checksum(base, packet.count, SCTPRuntime.hardwareChecksum)
-        cusrsctp_write_checksum(base, checksum)
+        guard packet.count >= 12 else { return false }
+        SCTPChecksum.write(into: packet)
         return state.withLock { state in
             guard state.owner == handle else { return false }
             let wasEmpty = state.packets.isEmpty

@@ -15,9 +15,6 @@ public final class SCTPRuntime: Sendable {
     /// How often ``advance(to:)`` wants to be called: the granularity of usrsctp's own timer thread.
     public static let tickInterval: Duration = .milliseconds(10)
 
-    /// Whether packets are checksummed with the processor's instructions: 1 or 0.
-    static let hardwareChecksum: Int32 = cusrsctp_has_hardware_crc32c()
-
     /// Handles keep a slot in 16 bits.
     private static let capacity = 0x10000
 

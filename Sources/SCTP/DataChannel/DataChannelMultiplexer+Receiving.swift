@@ -30,9 +30,8 @@ extension DataChannelMultiplexer {
         }
     }
 
-    /// What a read must have room for: our largest message, the longest DCEP message (12 + 2 × 65,535 bytes), and the
-    /// head of a notification that brings back a message of ours.
-    private var readSize: Int { max(configuration.maxMessageSize, 12 + 2 * 0xFFFF, maxOutgoingSize) + 64 }
+    /// What a read must have room for: our largest message, and the longest DCEP message.
+    private var readSize: Int { max(configuration.maxMessageSize, 12 + 2 * 0xFFFF) }
 
     /// Reads one message or notification, or a part.
     private mutating func read(into buffer: inout MessageBuffer) -> Event? {
@@ -95,10 +94,6 @@ extension DataChannelMultiplexer {
         case .cannotStart: handleDown(.neverUp)
         case .streamReset(let streams, let isIncoming, let failed):
             handleStreamReset(streams, isIncoming: isIncoming, failed: failed)
-            pump()
-        case .unsentDiscarded(let stream, let ppid, let bytes):
-            guard let channel = channel(stream), PayloadProtocol(rawValue: ppid)?.countsAsBuffered == true else { return }
-            channel.accepted = max(channel.base, channel.accepted - bytes)
             pump()
         case .partialDeliveryAborted:
             assemblyPhase = .none

@@ -30,7 +30,8 @@ extension DataChannelMultiplexer {
         try send(id, isText: true, byteCount: text.utf8.count) { $0.copyBytes(from: text.utf8) }
     }
 
-    /// Bytes of messages that are not in a packet yet: those in our queue, and those in usrsctp's. 0 for an unknown channel.
+    /// Bytes of messages that are not in a packet yet: those in our queue and, of reliable channels, those that usrsctp
+    /// holds. 0 for an unknown channel.
     public func bufferedAmount(_ id: ChannelID) -> Int {
         channel(id.rawValue).map { bufferedAmount($0) } ?? 0
     }
@@ -90,7 +91,7 @@ extension DataChannelMultiplexer {
             reliability: isDCEP ? .reliable : channel.info.reliability)
         switch result {
         case .accepted:
-            if isUser { channel.accepted += message.count }
+            if isUser { channel.accept(message.count) }
         case .noRoom:
             // A small DCEP message fails because its stream is still being reset, which says nothing about room.
             return isDCEP ? .waits : .noRoom(message.count)

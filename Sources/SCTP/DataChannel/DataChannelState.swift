@@ -19,10 +19,8 @@ final class DataChannelState {
 
     /// Messages that usrsctp does not have yet.
     var queue = OutgoingQueue()
-    /// Bytes of user messages that usrsctp took, less those it gave up unsent. `base` is what the stream had transmitted
-    /// before this channel.
-    var accepted: Int
-    let base: Int
+    /// What the stream had transmitted before this channel, and the bytes of user messages that usrsctp took since.
+    private var accepted: Int
     /// Whether it stands in the multiplexer's list of channels with something to send.
     var isBusy = false
 
@@ -47,7 +45,6 @@ final class DataChannelState {
         self.phase = phase
         self.isSilent = isSilent
         accepted = transmitted
-        base = transmitted
     }
 
     deinit {
@@ -55,6 +52,14 @@ final class DataChannelState {
             message.memory.deallocate()
             queue.removeFirst()
         }
+    }
+
+    /// usrsctp took so many bytes.
+    ///
+    /// What it takes for a channel of limited reliability counts as gone: usrsctp drops such messages before they are in
+    /// any packet, and does not say how much.
+    func accept(_ bytes: Int) {
+        if info.reliability == .reliable { accepted += bytes }
     }
 
     /// Bytes that usrsctp holds and has not put into a packet, when its stream has transmitted `transmitted` in all.
