@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Wire
+
+/// Which servers were asked from which bases, and when the asking ends. Knows no sockets and sends nothing.
+///
+///     idle ──start──▶ running ──all done, answered, grace or deadline──▶ complete
+struct Gathering: Sendable {
+    /// One base asking one server.
+    struct Request: Sendable {
+        enum State: Hashable, Sendable { case pending, asked, answered, failed }
+        let base: Int
+        let server: SocketAddress
+        var state = State.pending
+        /// When the binding that an answer showed must be refreshed (RFC 8445 §5.1.1.4).
+        var refreshAt: Timestamp?
+    }
+
+    private enum Phase: Sendable { case idle, running, complete }
+    private var phase = Phase.idle
+    private(set) var requests: [Request] = []
+    private var nextRequest = Timestamp.zero
+    private var deadline = Timestamp.distantFuture
+    private var graceEnd: Timestamp?
+
+    /// How long a binding in a NAT is left alone: Tr of RFC 8445 §11.
+    static let refreshInterval = Duration.seconds(15)
+
+    var isRunning: Bool { phase == .running }
+    var isComplete: Bool { phase == .complete }
+
+    mutating func start(now: Timestamp, timeout: Duration) {
+        guard phase == .idle else { return }
+        phase = .running
+        nextRequest = now
+        deadline = now + timeout
+    }
+
+    mutating func add(base: Int, server: SocketAddress) {
+        requests.append(Request(base: base, server: server))
+    }
+
+    /// The request to send now, if its time has come.
+    mutating func takeRequest(now: Timestamp, pacing: Duration) -> Int? {
+        guard phase == .running, nextRequest <= now, let index = requests.firstIndex(where: { $0.state == .pending })
+        else { return nil }
+        requests[index].state = .asked
+        nextRequest = now + pacing
+        return index
+    }
+
+    /// An answer came. Tells whether it is the first to this request.
+    mutating func answered(_ index: Int, now: Timestamp, grace: Duration) -> Bool {
+        let isFirst = requests[index].state == .asked
+        requests[index].state = .answered
+        requests[index].refreshAt = now + Self.refreshInterval
+        if phase == .running, graceEnd == nil { graceEnd = now + grace }
+        return isFirst
+    }
+
+    mutating func failed(_ index: Int) {
+        if requests[index].state == .asked { requests[index].state = .failed }
+        requests[index].refreshAt = nil
+    }
+
+    /// Takes a binding whose refresh is due.
+    mutating func takeRefresh(now: Timestamp) -> Int? {
+        guard let index = requests.firstIndex(where: { $0.refreshAt.map { $0 <= now } ?? false }) else { return nil }
+        requests[index].refreshAt = now + Self.refreshInterval
+        return index
+    }
+
+    /// Ends gathering if it is time to; answers why, once.
+    mutating func finish(now: Timestamp) -> ICEDecision.GatheringEnd? {
+        guard phase == .running else { return nil }
+        let end: ICEDecision.GatheringEnd
+        if requests.isEmpty {
+            end = .noServers
+        } else if requests.allSatisfy({ $0.state == .answered || $0.state == .failed }) {
+            end = .allDone
+        } else if Set(requests.map(\.base)).isSubset(of: requests.filter { $0.state == .answered }.map(\.base)) {
+            // A dead server delays nobody: each base needs one answer.
+            end = .answered
+        } else if let graceEnd, graceEnd <= now {
+            end = .grace
+        } else if deadline <= now {
+            end = .deadline
+        } else {
+            return nil
+        }
+        phase = .complete
+        return end
+    }
+
+    /// Forgets everything but that gathering is over.
+    mutating func stop() {
+        phase = .complete
+        requests.removeAll()
+    }
+
+    /// Lets bindings go, once no one needs them.
+    mutating func stopRefreshing() {
+        for index in requests.indices { requests[index].refreshAt = nil }
+    }
+
+    var nextDeadline: Timestamp? {
+        let refresh = requests.compactMap(\.refreshAt).min()
+        guard phase == .running else { return refresh }
+        let pending = requests.contains { $0.state == .pending } ? nextRequest : nil
+        return [refresh, pending, graceEnd, deadline].compactMap { $0 }.min()
+    }
+}
