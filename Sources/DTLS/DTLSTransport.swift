@@ -283,6 +283,14 @@ extension DTLSTransport {
         }
     }
 
+    /// Protects each packet as one record in one datagram. What cannot be sent is lost like a packet on the way; if the
+    /// session has ended, an event says so.
+    public mutating func send(batch packets: borrowing PacketBuffer) {
+        for index in 0..<packets.count {
+            do { try send(packets[index]) } catch { return }
+        }
+    }
+
     /// Ends the session and tells the peer (close_notify). Later calls do nothing.
     public mutating func close() {
         switch state {

@@ -63,6 +63,11 @@ public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
     /// What became of packets.
     public var associationCounters: SCTPAssociation.Counters { association.counters }
 
+    /// Whether ``nextEvent(into:)`` is worth a call.
+    public var mayHaveEvents: Bool {
+        eventsHead < events.count || heldEvent != nil || (isReadable && phase != .down)
+    }
+
     /// Starts the association. Channels may be opened before and after.
     public mutating func connect() throws(SCTPError) {
         try association.connect()
