@@ -106,7 +106,9 @@ let package = Package(
         .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(name: "SignalingTests", dependencies: ["Signaling", "TestSupport"]),
         .testTarget(name: "OriginTests", dependencies: ["Origin", "RDRR", "Hashing", "TestSupport"]),
-        .testTarget(name: "EndToEndTests", dependencies: ["Wire", "RDRR", "Hashing", "TestSupport"], path: "Tests/EndToEnd"),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["Wire", "RDRR", "Hashing", "SDP", "WebRTC", "TestSupport"],
+            path: "Tests/EndToEnd", exclude: ["interop"]),
     ] + kernels,
     swiftLanguageModes: [.v6]
 )
