@@ -21,7 +21,9 @@ let kernels: [Target] = [
     ("HashingAVX2", ["-mavx2"]),
     ("HashingAVX512", ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]),
 ].map { name, flags in
-    .target(name: name, swiftSettings: strict + builtins + [.unsafeFlags(flags.flatMap { ["-Xcc", $0] })])
+    .target(
+        name: name, dependencies: ["CProcessor"],
+        swiftSettings: strict + builtins + [.unsafeFlags(flags.flatMap { ["-Xcc", $0] })])
 }
 #else
 let kernels: [Target] = []
