@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which instructions this processor has and the system saves the registers of.
+// What Swift has no words for: which instructions this processor has, and a hint to its caches.
 #pragma once
 #include <stdbool.h>
 
@@ -39,3 +39,8 @@ static inline struct processor_features processor_features(void) {
     return (struct processor_features){false, false, false};
 }
 #endif
+
+// Asks for the cache line at an address that is about to be read; no address is wrong.
+static inline void processor_prefetch(const void *address) {
+    __builtin_prefetch(address, 0, 3);
+}

@@ -5,6 +5,9 @@ internal import Builtin
 /// Eight lanes, one register of AVX2.
 typealias Lanes = SIMD8<UInt32>
 
+/// How many there are.
+let laneCount = 8
+
 /// The number of each lane.
 @inline(__always)
 var laneNumbers: Lanes { Lanes(0, 1, 2, 3, 4, 5, 6, 7) }

@@ -5,6 +5,9 @@ internal import Builtin
 /// Sixteen lanes, one register of AVX-512.
 typealias Lanes = SIMD16<UInt32>
 
+/// How many there are.
+let laneCount = 16
+
 /// The number of each lane.
 @inline(__always)
 var laneNumbers: Lanes { Lanes(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) }

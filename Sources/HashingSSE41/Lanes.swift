@@ -5,6 +5,9 @@ internal import Builtin
 /// Four lanes, one register.
 typealias Lanes = SIMD4<UInt32>
 
+/// How many there are.
+let laneCount = 4
+
 /// The number of each lane.
 @inline(__always)
 var laneNumbers: Lanes { Lanes(0, 1, 2, 3) }

@@ -8,7 +8,9 @@ internal import HashingSSE41
 #endif
 
 /// How many inputs are compressed at a time, and with which instructions.
-enum BLAKE3Kernel: Sendable, CaseIterable {
+///
+/// Which one is used never changes a result. The choice is made once a process; benchmarks and tests may name another.
+package enum BLAKE3Kernel: String, Sendable, CaseIterable {
     /// One at a time; the reference that the others are tested against.
     case scalar
     /// Four lanes of the instructions that every processor of the architecture has (SSE2, NEON).
@@ -23,12 +25,15 @@ enum BLAKE3Kernel: Sendable, CaseIterable {
     #endif
 
     /// The fastest that this processor runs.
-    static let best = allCases.last { $0.isSupported } ?? .scalar
+    package static let best = supported.last ?? .scalar
+
+    /// Those that this processor runs, the slowest first.
+    package static var supported: [BLAKE3Kernel] { allCases.filter(\.isSupported) }
 
     private static let features = processor_features()
 
     /// Whether this processor has the instructions.
-    var isSupported: Bool {
+    package var isSupported: Bool {
         switch self {
         case .scalar, .portable: true
         #if arch(x86_64)

@@ -4,6 +4,8 @@
 // instructions. Each of them brings its own `Lanes.swift`, which says how wide `Lanes` is and how to turn rows into
 // columns. Nothing here is generic, so that no code compiled for one processor can be taken by the linker for another.
 
+internal import CProcessor
+
 /// Compresses one or more blocks of as many inputs as there are lanes (BLAKE3 specification §5.3), all at the same time:
 /// each word of the state is a vector with one lane an input.
 ///
@@ -35,6 +37,7 @@ package func compressLanes(
         var blockFlags = flags.every
         if block == 0 { blockFlags |= flags.first }
         if block == blocks &- 1 { blockFlags |= flags.last }
+        if blocks > 1 { prefetch(input + laneCount &* (stride &+ block &* 64)) }
         let m = MessageLanes(input + block &* 64, stride: stride, last: count &- 1)
         var v = StateLanes(
             v0: h0, v1: h1, v2: h2, v3: h3, v4: h4, v5: h5, v6: h6, v7: h7,
@@ -111,4 +114,13 @@ private func mix(_ a: inout Lanes, _ b: inout Lanes, _ c: inout Lanes, _ d: inou
 @inline(__always)
 private func splat(_ key: UnsafeRawPointer, _ word: Int) -> Lanes {
     Lanes(repeating: key.load(fromByteOffset: word &* 4, as: UInt32.self))
+}
+
+/// Asks for as many cache lines as a block takes in all lanes.
+///
+/// The inputs of one call are read abreast, too many streams for the processor to guess. So each call asks for what the
+/// next one will read if it goes on where this one ends, front to back.
+@inline(__always)
+private func prefetch(_ address: UnsafeRawPointer) {
+    for line in 0..<laneCount { processor_prefetch(address + line &* 64) }
 }
