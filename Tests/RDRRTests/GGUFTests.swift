@@ -112,6 +112,42 @@ struct GGUFTests {
         #expect(throws: RDRRError.self) { try ModelPacker.pack("\(scratch.path)/m/tokenizer.json", to: "\(scratch.path)/n") }
     }
 
+    /// A mixture of two experts, packed as GGUF packs them.
+    private func experts(used: Int, to path: String) {
+        var header = GGUFHeaderWriter()
+        header.add("general.architecture", "llama")
+        header.add("llama.expert_count", 2)
+        header.add("llama.expert_used_count", used)
+        header.add(tensor: "blk.0.ffn_gate_inp.weight", dimensions: [8, 2], type: 0, offset: 0)
+        header.add(tensor: "blk.0.ffn_up_exps.weight", dimensions: [8, 4, 2], type: 0, offset: 64)
+        writeFile(header.finish(alignment: 32) + (0..<320).map { UInt8(truncatingIfNeeded: $0) }, to: path)
+    }
+
+    @Test("experts are found in a packed GGUF")
+    func experts() async throws {
+        let scratch = TemporaryFolder()
+        experts(used: 1, to: "\(scratch.path)/m.gguf")
+        let folder = try ModelPacker.pack(
+            "\(scratch.path)/m.gguf", to: "\(scratch.path)/m", options: .init(shardSize: 100)).folder
+        #expect(folder.manifest.tensors.map(\.role) == ["router", "expert"])
+        #expect(folder.manifest.experts?.count == 2)
+        #expect(folder.manifest.shards(forExpert: 0, layer: 0) == [0, 1])
+        #expect(folder.manifest.shards(forExpert: 1, layer: 0) == [1, 2, 3])
+        let weights = try await ShardExpertSource(folder).expert(1, layer: 0)
+        #expect(weights.map(\.bytes) == [(192..<320).map { UInt8(truncatingIfNeeded: $0) }])
+    }
+
+    @Test("a model that turns out impossible when all is written leaves nothing behind")
+    func lateFailure() throws {
+        let scratch = TemporaryFolder()
+        experts(used: 3, to: "\(scratch.path)/m.gguf")
+        let error = failure { () throws(RDRRError) in
+            try ModelPacker.pack("\(scratch.path)/m.gguf", to: "\(scratch.path)/m")
+        }
+        #expect(error?.place == "moeConfig.numExpertsPerToken")
+        #expect(scratch.names() == ["m.gguf"])
+    }
+
     @Test("a file cut short is refused by the packer, and nothing is left behind")
     func truncatedFile() throws {
         let scratch = TemporaryFolder()

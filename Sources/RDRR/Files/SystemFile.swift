@@ -88,6 +88,9 @@ final class SystemFile: Sendable {
         guard fsync(descriptor) == 0 else { throw RDRRError.system(errno, at: path, "cannot be written") }
     }
 
+    /// Removes the file's name (`unlink`), for a file that could not be finished.
+    func remove() { unlink(path) }
+
     private func status() throws(RDRRError) -> stat {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw RDRRError.system(errno, at: path, "cannot be examined") }

@@ -42,7 +42,7 @@ public struct SyntheticModel: Sendable {
     private static let q8_0: UInt32 = 8
     private static let alignment = 32
 
-    /// A model of exactly `size` bytes; above 1.6 GB or so only the number of blocks grows.
+    /// A model of exactly `size` bytes; from 40 MB on only the number of blocks grows.
     public init(size: Int = usualSize, seed: UInt64 = 1) throws(RDRRError) {
         guard size >= Self.smallestSize, size <= 1 << 40 else {
             throw RDRRError(
@@ -69,15 +69,24 @@ public struct SyntheticModel: Sendable {
         self.shape = shape
     }
 
-    /// Writes the file. There must be none of that name yet.
+    /// Writes the file. There must be none of that name yet, and a failure leaves none.
     public func write(to path: String) throws(RDRRError) {
+        let file = try SystemFile(creating: path)
+        do throws(RDRRError) {
+            try write(to: file)
+        } catch {
+            file.remove()
+            throw error
+        }
+    }
+
+    private func write(to file: SystemFile) throws(RDRRError) {
         let plan = Self.plan(shape)
         let data = plan.reduce(0) { $0 + Self.aligned($1.size) }
         // What is left over becomes a text in the metadata, so that the size is met to the byte.
         let bare = Self.header(shape, vocabulary, filler: 0).count
         let left = size - data - bare
         let header = Self.header(shape, vocabulary, filler: left / Self.alignment * Self.alignment)
-        let file = try SystemFile(creating: path)
         try file.write(header)
         var random = WeightSource(seed: seed)
         for tensor in plan {
