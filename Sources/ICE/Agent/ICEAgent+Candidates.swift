@@ -31,7 +31,8 @@ extension ICEAgent {
     public mutating func gather(now: Timestamp) {
         clock = max(clock, now)
         guard !gathering.isRunning, !gathering.isComplete else { return }
-        gathering.start(now: clock, timeout: configuration.gatheringTimeout)
+        gathering.start(
+            now: clock, timeout: configuration.gatheringTimeout, grace: configuration.gatheringGrace)
         for base in bases.indices { requestReflexive(base) }
     }
 
