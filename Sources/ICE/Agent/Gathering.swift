@@ -118,9 +118,11 @@ struct Gathering: Sendable {
         requests.removeAll()
     }
 
-    /// Lets bindings go, once no one needs them.
-    mutating func stopRefreshing() {
+    /// Ends it because a pair is nominated, and lets bindings go that are of no use any more. Answers whether it ran.
+    mutating func conclude() -> Bool {
+        defer { phase = .complete }
         for index in requests.indices { requests[index].refreshAt = nil }
+        return phase == .running
     }
 
     var nextDeadline: Timestamp? {
