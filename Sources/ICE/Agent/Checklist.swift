@@ -17,7 +17,7 @@ struct CheckPair: Sendable {
     var validLocal: Int?
     /// Controlled: the peer nominated the pair before it was valid here.
     var nominateOnSuccess = false
-    /// The check before failed because of a role conflict, or the peer checked: counts as a reason to tell.
+    /// The time from a check to its answer, of checks that were sent once.
     var roundTripTime: Duration?
 
     var isValid: Bool { validLocal != nil }
@@ -56,8 +56,14 @@ struct Checklist: Sendable {
         body(&pairs[index])
     }
 
-    /// Whether anything could still be sent.
-    var hasWork: Bool { !triggered.isEmpty || pairs.contains { $0.state == .waiting || $0.state == .frozen } }
+    /// Whether ``next()`` would answer a pair. Frozen ones count only if nothing of their foundation is in progress.
+    var hasWork: Bool {
+        if !triggered.isEmpty || pairs.contains(where: { $0.state == .waiting }) { return true }
+        let busy = busyFoundations
+        return pairs.contains { $0.state == .frozen && !busy.contains($0.foundation) }
+    }
+
+    private var busyFoundations: Set<String> { Set(pairs.filter { $0.state == .inProgress }.map(\.foundation)) }
 
     /// How many checks are waiting or in progress (RFC 8445 §14.3).
     var activeCount: Int { pairs.count { $0.state == .waiting || $0.state == .inProgress } }
@@ -115,7 +121,7 @@ struct Checklist: Sendable {
         }
         var unfrozen: [CheckPair] = []
         if !pairs.contains(where: { $0.state == .waiting }) {
-            var busy = Set(pairs.filter { $0.state == .inProgress }.map(\.foundation))
+            var busy = busyFoundations
             for index in pairs.indices where pairs[index].state == .frozen {
                 guard busy.insert(pairs[index].foundation).inserted else { continue }
                 pairs[index].state = .waiting

@@ -23,7 +23,9 @@ extension ICEAgent {
                 priority: ICECandidate.priority(.host, localPreference: preference),
                 address: SocketAddress(ip: address.ip.withoutScope, port: address.port), kind: .host),
             base: base)
-        for remote in remotes.indices where !remotes[remote].isLearned { formPair(base: base, remote: remote) }
+        if !isConcluded {
+            for remote in remotes.indices where !remotes[remote].isLearned { formPair(base: base, remote: remote) }
+        }
         if gathering.isRunning { requestReflexive(base) }
     }
 
@@ -31,7 +33,8 @@ extension ICEAgent {
     public mutating func gather(now: Timestamp) {
         clock = max(clock, now)
         guard !gathering.isRunning, !gathering.isComplete else { return }
-        gathering.start(now: clock, timeout: configuration.gatheringTimeout)
+        gathering.start(
+            now: clock, timeout: configuration.gatheringTimeout, grace: configuration.gatheringGrace)
         for base in bases.indices { requestReflexive(base) }
     }
 
@@ -91,10 +94,7 @@ extension ICEAgent {
                 relatedAddress: SocketAddress(
                     ip: bases[base].address.ip.withoutScope, port: bases[base].address.port)),
             base: base)
-        // RFC 8445 §6.1.2.4: a reflexive candidate is checked from its base, and there the host candidate stands already.
-        for remote in remotes where canPair(bases[base].address.ip, remote.address.ip) {
-            note(.pairPruned(base: bases[base].address, remote: remote.address, .redundant))
-        }
+        for remote in remotes.indices { notePruned(base: base, remote: remote) }
     }
 
     private mutating func addLocal(_ candidate: ICECandidate, base: Int) {
@@ -179,7 +179,11 @@ extension ICEAgent {
             remote = remotes.count - 1
             note(.remoteCandidateFound(candidate, .signalled))
         }
+        guard !isConcluded else { return }
         for base in bases.indices { formPair(base: base, remote: remote) }
+        for local in locals where local.candidate.kind == .serverReflexive {
+            notePruned(base: local.base, remote: remote)
+        }
         evaluateSelection()
     }
 
@@ -188,6 +192,7 @@ extension ICEAgent {
     public mutating func endOfRemoteCandidates(now: Timestamp) {
         clock = max(clock, now)
         remoteEnded = true
+        evaluateNomination()
     }
 
     private func remoteDropReason(_ candidate: ICECandidate) -> ICEDecision.DropReason? {
@@ -234,13 +239,21 @@ extension ICEAgent {
         return local.family == .v4 || local.isLinkLocal == remote.isLinkLocal
     }
 
+    /// Tells why a reflexive candidate makes no pair: it would be checked from its base, and there the host candidate
+    /// stands already (RFC 8445 §6.1.2.4).
+    private mutating func notePruned(base: Int, remote: Int) {
+        guard configuration.reportsDecisions, canPair(bases[base].address.ip, remotes[remote].address.ip) else { return }
+        note(.pairPruned(base: bases[base].address, remote: remotes[remote].address, .redundant))
+    }
+
+    /// Whether a pair was nominated: after that only the peer brings up another (RFC 8445 §8.1.2).
+    var isConcluded: Bool { if case .done = nomination { true } else { false } }
+
     /// Puts a pair on the checklist; answers its number if it is there.
     @discardableResult
     mutating func formPair(base: Int, remote: Int) -> Int? {
         if let known = checklist.index(base: base, remote: remote) { return checklist.pairs[known].id }
         guard canPair(bases[base].address.ip, remotes[remote].address.ip) else { return nil }
-        // RFC 8445 §8.1.2: after nomination only the peer can bring up another pair.
-        if case .done = nomination, !remotes[remote].isLearned { return nil }
         let host = locals[bases[base].host].candidate
         let other = remotes[remote].candidate
         let insertion = checklist.insert(

@@ -10,8 +10,8 @@ extension ICEAgent {
             if isOver { timedOut(transaction) } else { retransmit(transaction) }
         }
         advanceGathering()
-        if let nextCheck, nextCheck <= clock { performCheck() }
         if case .deferred(let until) = nomination, until <= clock { evaluateNomination() }
+        if let nextCheck, nextCheck <= clock { performCheck() }
         advanceConsent()
         evaluateFailure()
     }
@@ -19,19 +19,24 @@ extension ICEAgent {
     /// When ``handleTimeout(now:)`` has something to do, if nothing comes before.
     var nextDeadline: Timestamp? {
         guard !hasEnded else { return nil }
-        var deadlines = [transactions.nextDeadline, gathering.nextDeadline]
-        if let nextCheck, checklist.hasWork { deadlines.append(nextCheck) }
-        if case .deferred(let until) = nomination { deadlines.append(until) }
+        var earliest = Timestamp.distantFuture
+        func consider(_ deadline: Timestamp?) {
+            if let deadline { earliest = min(earliest, deadline) }
+        }
+        consider(transactions.nextDeadline)
+        consider(gathering.nextDeadline)
+        if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(nextCheck) }
+        if case .deferred(let until) = nomination { consider(until) }
         if let consent {
-            deadlines.append(consent.keepaliveDue)
-            deadlines.append(consent.nextRequest)
-            deadlines.append(consent.expiry)
+            consider(consent.keepaliveDue)
+            consider(consent.nextRequest)
+            consider(consent.expiry)
             if state != .disconnected, consent.nextRequest != nil {
-                deadlines.append(consent.lastAnswer + configuration.disconnectedTimeout)
+                consider(consent.lastAnswer + configuration.disconnectedTimeout)
             }
         }
-        if let pacDeadline, state == .checking, pacDeadline > clock { deadlines.append(pacDeadline) }
-        return deadlines.compactMap { $0 }.min()
+        if let pacDeadline, state == .checking, pacDeadline > clock { consider(pacDeadline) }
+        return earliest == .distantFuture ? nil : earliest
     }
 
     // MARK: Checks
@@ -133,7 +138,11 @@ extension ICEAgent {
     private mutating func advanceGathering() {
         if let index = gathering.takeRequest(now: clock, pacing: pacing) { askServer(index, isRefresh: false) }
         while let index = gathering.takeRefresh(now: clock) { askServer(index, isRefresh: true) }
-        guard let end = gathering.finish(now: clock) else { return }
+        if let end = gathering.finish(now: clock) { completeGathering(end) }
+    }
+
+    /// Reports that no more candidates will come.
+    mutating func completeGathering(_ end: ICEDecision.GatheringEnd) {
         // Answers that come later would show candidates that may not be told any more (RFC 8838 §13).
         let open = gathering.requests.indices.filter { gathering.requests[$0].state == .asked }
         transactions.removeAll { open.map(Transaction.Purpose.gather).contains($0.purpose) }

@@ -24,7 +24,7 @@ extension ICEAgent {
 
         /// When gathering ends, whatever servers do.
         public var gatheringTimeout: Duration = .seconds(2)
-        /// When gathering ends after the first answer of a server, for addresses from which none came.
+        /// How long gathering waits for answers to its last request, once any server has answered.
         public var gatheringGrace: Duration = .milliseconds(100)
 
         /// The base period of consent checks, at least 5 s (RFC 7675 §5.1); `nil` for none, for research alone.

@@ -9,14 +9,17 @@ extension ICEAgent {
     /// The valid pairs changed: takes the best for data, and for nomination.
     mutating func evaluateSelection() {
         guard !hasEnded else { return }
-        if case .done = nomination { return }
+        guard !isConcluded else { return }
         let best = checklist.pairs.first { $0.isValid }
         if let best {
             select(best)
-        } else if selected != nil {
-            selected = nil
-            consent = nil
-            setState(.checking)
+        } else {
+            nomination = .none
+            if selected != nil {
+                selected = nil
+                consent = nil
+                setState(.checking)
+            }
         }
         evaluateNomination()
     }
@@ -91,7 +94,8 @@ extension ICEAgent {
                     base: bases[dropped.base].address, remote: remotes[dropped.remote].address, .concluded))
         }
         transactions.cancel { if case .check = $0.purpose { true } else { false } }
-        gathering.stopRefreshing()
+        // RFC 8838 §13: nothing is trickled after nomination.
+        if gathering.conclude() { completeGathering(.nominated) }
         // RFC 8445 §8.3.1.
         if quietAt == nil { quietAt = clock + .seconds(3) }
     }
@@ -103,7 +107,7 @@ extension ICEAgent {
             selected = pair.id
             consent = ConsentMonitor(pair: pair.id, now: clock, configuration: configuration, entropy: &entropy)
         }
-        if state == .checking || state == .new { setState(.connected) }
+        if state == .checking || isNew && state == .disconnected { setState(.connected) }
         if isNew || isNominated(pair.id) {
             note(.pairSelected(name(pair), isNominated: isNominated(pair.id)))
             outbox.append(.event(.selectedPair(snapshot(pair))))

@@ -61,12 +61,15 @@ extension ICEAgent {
 
     /// Follows up on a check of the peer that was answered with success (RFC 8445 §7.3.1.3 to §7.3.1.5).
     mutating func peerChecked(base: Int, from source: SocketAddress, priority: UInt32?, useCandidate: Bool) {
-        if let quietAt, clock >= quietAt, !isSelected(base: base, source) { return }
+        // Once a pair is nominated, only a nominating peer moves this agent (RFC 8445 §8.1.1, aggressive nomination), and
+        // that for three seconds (§8.3.1).
+        if case .done = nomination {
+            guard useCandidate else { return }
+            if let quietAt, clock >= quietAt, !isSelected(base: base, source) { return }
+        }
         guard let remote = learnRemote(source, priority: priority ?? 0),
             let id = formPair(base: base, remote: remote), let pair = checklist[id: id]
         else { return }
-        // Once a pair is nominated, only a nominating peer moves this agent (RFC 8445 §8.1.1, aggressive nomination).
-        if case .done(let chosen) = nomination, chosen != id, !useCandidate { return }
         if pair.state == .succeeded {
             if useCandidate { nominated(id) }
             return

@@ -170,7 +170,7 @@ extension ICEAgent {
             gatheringFailed(index, .malformed)
             return
         }
-        let isFirst = gathering.answered(index, now: clock, grace: configuration.gatheringGrace)
+        let isFirst = gathering.answered(index, now: clock)
         guard isFirst else { return }
         note(.serverAnswered(request.server, from: bases[request.base].address, mapped: mapped))
         learnReflexive(mapped, base: request.base, server: request.server)

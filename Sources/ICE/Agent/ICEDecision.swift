@@ -180,6 +180,8 @@ public struct ICEDecision: Hashable, Sendable {
         case grace
         /// The deadline passed.
         case deadline
+        /// A pair was nominated first.
+        case nominated
     }
 
     /// Why an agent failed.

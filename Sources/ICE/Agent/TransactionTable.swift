@@ -88,7 +88,11 @@ struct TransactionTable: Sendable {
     }
 
     /// The earliest deadline.
-    var nextDeadline: Timestamp? { entries.map(\.deadline).min() }
+    var nextDeadline: Timestamp? {
+        var earliest: Timestamp?
+        for entry in entries where earliest.map({ entry.deadline < $0 }) ?? true { earliest = entry.deadline }
+        return earliest
+    }
 
     /// What is due by now, the oldest first: a transaction to send once more, or one that is over and was removed.
     mutating func nextDue(now: Timestamp) -> (transaction: Transaction, isOver: Bool)? {
