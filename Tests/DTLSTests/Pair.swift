@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DTLS
+import Synchronization
 import Wire
 
 /// A link of the tests: which datagrams arrive, how often and how late, from a seed.
@@ -85,6 +86,17 @@ struct Pair: ~Copyable {
         while let event = server.nextEvent() { events[Side.server.rawValue].append(event) }
     }
 
+    /// Loses what is under way.
+    mutating func dropInFlight() { inFlight.removeAll() }
+
+    /// Tells the server what the client's certificate has to match.
+    mutating func setServerFingerprints(_ fingerprints: [DTLSFingerprint]) {
+        var plaintext = PacketBuffer()
+        server.setExpectedFingerprints(fingerprints, now: now, plaintext: &plaintext)
+        collect(plaintext, from: .server)
+        drain()
+    }
+
     private mutating func transmit(_ bytes: [UInt8], to side: Side) {
         log.append((side, bytes))
         if Double.random(in: 0..<1, using: &entropy) < link.loss { return }
@@ -115,15 +127,34 @@ enum Certificates {
 func makePair(
     link: Link = Link(), seed: UInt64 = 1, mtu: Int = 1200, retransmission: Duration = .milliseconds(400)
 ) throws -> Pair {
+    try makePairWith(
+        client: [Certificates.server.fingerprint], server: [Certificates.client.fingerprint], link: link, seed: seed,
+        mtu: mtu, retransmission: retransmission)
+}
+
+/// A pair whose sides expect these fingerprints of each other.
+func makePairWith(
+    client: [DTLSFingerprint]?, server: [DTLSFingerprint]?, link: Link = Link(), seed: UInt64 = 1, mtu: Int = 1200,
+    retransmission: Duration = .milliseconds(400)
+) throws -> Pair {
     var configuration = DTLSTransport.Configuration()
     configuration.mtu = mtu
     configuration.initialRetransmission = retransmission
     return Pair(
         try DTLSTransport(
-            role: .client, certificate: Certificates.client,
-            expectedFingerprints: [Certificates.server.fingerprint], configuration: configuration),
+            role: .client, certificate: Certificates.client, expectedFingerprints: client,
+            configuration: configuration),
         try DTLSTransport(
-            role: .server, certificate: Certificates.server,
-            expectedFingerprints: [Certificates.client.fingerprint], configuration: configuration),
+            role: .server, certificate: Certificates.server, expectedFingerprints: server,
+            configuration: configuration),
         link: link, seed: seed)
+}
+
+func bytes(_ values: UInt8...) -> [UInt8] { values }
+
+/// Lines from callbacks.
+final class Lines: Sendable {
+    private let lines = Mutex<[String]>([])
+    func append(_ line: String) { lines.withLock { $0.append(line) } }
+    var all: [String] { lines.withLock { $0 } }
 }
