@@ -70,6 +70,8 @@ extension SwarmCore {
     private mutating func receiveBitfield(_ peer: Peer, _ bits: [UInt8], now: Timestamp) {
         peer.shards = GroupSet(bitfield: bits, capacity: indexCapacity)
         peer.missing = []
+        // Without a manifest a bitfield is empty, so this peer has one.
+        if !bits.isEmpty { peer.manifestTriedAt = nil }
         inventoryChanged(peer, Array(peer.shards), now: now)
     }
 
@@ -94,7 +96,6 @@ extension SwarmCore {
     private mutating func inventoryChanged(_ peer: Peer, _ indices: [Int], now: Timestamp) {
         availabilityIsStale = true
         if !indices.isEmpty {
-            peer.manifestTriedAt = nil
             actions.append(.event(.peerHas(peer.handle, shards: indices.filter { $0 < indexCapacity })))
         }
         partIfComplete(peer, now: now)
@@ -103,6 +104,7 @@ extension SwarmCore {
 
     private mutating func receiveHaveGroups(_ peer: Peer, _ shard: Int, _ ranges: [ControlMessage.GroupRange]) {
         guard !entries.isEmpty else {
+            peer.manifestTriedAt = nil
             // Before the manifest is known no one can say which groups exist; a little is remembered.
             if peer.earlyGroups.count < 1_000 { peer.earlyGroups.append((shard, Array(ranges.prefix(1_000)))) }
             return

@@ -66,11 +66,10 @@ extension SwarmCore {
     /// The best run of open groups that the peer has.
     private func pick(_ peer: Peer, limit: Int) -> (EntryState, Range<Int>)? {
         var best: (state: EntryState, groups: Range<Int>)?
-        var bestKey = (Int.min, Int.max, Int.max)
+        var bestKey = (Int.max, Int.max, Int.max)
         for state in open where state.openCount > 0 && !state.isFinishing && peer.offers(state.index) {
-            let key = (state.priority, availability[state.index], state.index)
-            let isBetter = (-key.0, key.1, key.2) < (-bestKey.0, bestKey.1, bestKey.2)
-            guard best == nil || isBetter else { continue }
+            let key = (-state.priority, availability[state.index], state.index)
+            guard key < bestKey else { continue }
             let allowed = min(limit, allowance(of: peer, for: state))
             guard allowed > 0, let groups = state.openRun(limit: allowed, isOffered: { peer.has(state.index, group: $0) })
             else { continue }
