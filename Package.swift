@@ -13,19 +13,20 @@ let strict: [SwiftSetting] = [
 /// The standard library's own vector operations, which BLAKE3's kernels are written with.
 let builtins: [SwiftSetting] = [.enableExperimentalFeature("BuiltinModule")]
 
-/// One target for each set of instructions that BLAKE3's kernel is compiled for, beside the one that all processors run:
-/// the flags reach Swift's own code generation. Nothing but the kernel may be in such a target, and it is optimized as a
-/// whole in debug builds too: otherwise pieces of the standard library compiled for it would be left for the linker to
-/// choose for everyone.
+/// One target for each set of instructions that BLAKE3's kernel is compiled for, beside the one that all processors
+/// run: the flags reach Swift's own code generation. Nothing but the kernel may be in such a target, and it is optimized
+/// as a whole in debug builds too: otherwise pieces of the standard library compiled for it would be left for the linker
+/// to choose for everyone. (The last three flags make whole-module optimization agree with what a debug build asks for.)
 #if arch(x86_64)
 let kernels: [Target] = [
     ("HashingSSE41", ["-msse4.1"]),
     ("HashingAVX2", ["-mavx2"]),
     ("HashingAVX512", ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]),
-].map { name, flags in
-    .target(
-        name: name, dependencies: ["CProcessor"],
-        swiftSettings: strict + builtins + [.unsafeFlags(["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"] + flags.flatMap { ["-Xcc", $0] })])
+].map { name, instructions in
+    let whole = ["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"]
+    let flags = whole + instructions.flatMap { ["-Xcc", $0] }
+    return .target(
+        name: name, dependencies: ["CProcessor"], swiftSettings: strict + builtins + [.unsafeFlags(flags)])
 }
 #else
 let kernels: [Target] = []

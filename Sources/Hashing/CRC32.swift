@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The 32-bit cyclic redundancy check of IEEE 802.3 and ITU-T V.42 §8.1.1.6.2, for STUN's FINGERPRINT (RFC 8489 §14.7).
+/// The 32-bit cyclic redundancy check of IEEE 802.3 and ITU-T V.42 §8.1.1.6.2, for STUN's FINGERPRINT
+/// (RFC 8489 §14.7).
 public enum CRC32 {
     /// The polynomial 0x04C11DB7 with its bits in reverse order.
     private static let table = ReflectedCRC(polynomial: 0xEDB8_8320)

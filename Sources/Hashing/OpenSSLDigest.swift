@@ -42,7 +42,9 @@ final class OpenSSLDigest {
 
     func update(_ bytes: UnsafeRawBufferPointer) {
         guard let base = bytes.baseAddress else { return }
-        guard EVP_DigestUpdate(context, base, bytes.count) == 1 else { preconditionFailure("OpenSSL: EVP_DigestUpdate") }
+        guard EVP_DigestUpdate(context, base, bytes.count) == 1 else {
+            preconditionFailure("OpenSSL: EVP_DigestUpdate")
+        }
     }
 
     /// The hash; this object takes nothing after it.

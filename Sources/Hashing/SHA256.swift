@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// SHA-256 (FIPS 180-4 §6.2), computed by OpenSSL.
-public struct SHA256 {
+///
+/// Copies share OpenSSL's context until one of them takes more; a shared context is only read, which is what makes the
+/// type sendable.
+public struct SHA256: @unchecked Sendable {
     /// How many bytes a hash has.
     public static let byteCount = 32
 

@@ -40,15 +40,19 @@ extension MessageLanes {
     /// - Parameter last: number of the last input; lanes after it repeat it.
     @inline(__always)
     init(_ input: UnsafeRawPointer, stride: Int, last: Int) {
-        (m0, m1, m2, m3) = transpose(
-            row(input + 0, stride, 0, last), row(input + 0, stride, 1, last), row(input + 0, stride, 2, last), row(input + 0, stride, 3, last))
-        (m4, m5, m6, m7) = transpose(
-            row(input + 16, stride, 0, last), row(input + 16, stride, 1, last), row(input + 16, stride, 2, last), row(input + 16, stride, 3, last))
-        (m8, m9, m10, m11) = transpose(
-            row(input + 32, stride, 0, last), row(input + 32, stride, 1, last), row(input + 32, stride, 2, last), row(input + 32, stride, 3, last))
-        (m12, m13, m14, m15) = transpose(
-            row(input + 48, stride, 0, last), row(input + 48, stride, 1, last), row(input + 48, stride, 2, last), row(input + 48, stride, 3, last))
+        (m0, m1, m2, m3) = columns(input, stride, last)
+        (m4, m5, m6, m7) = columns(input + 16, stride, last)
+        (m8, m9, m10, m11) = columns(input + 32, stride, last)
+        (m12, m13, m14, m15) = columns(input + 48, stride, last)
     }
+}
+
+/// Four words of every input, one word a vector.
+@inline(__always)
+private func columns(_ input: UnsafeRawPointer, _ stride: Int, _ last: Int) -> (Lanes, Lanes, Lanes, Lanes) {
+    transpose(
+        row(input, stride, 0, last), row(input, stride, 1, last), row(input, stride, 2, last),
+        row(input, stride, 3, last))
 }
 
 /// Four words of input `index`, then four of input `index + 4`.

@@ -42,13 +42,17 @@ extension MessageLanes {
     init(_ input: UnsafeRawPointer, stride: Int, last: Int) {
         // Vector k of group g holds in its quarter q the word 4q + k of the inputs 4g to 4g + 3.
         let (g00, g01, g02, g03) = transpose(
-            row(input, stride, 0, last), row(input, stride, 1, last), row(input, stride, 2, last), row(input, stride, 3, last))
+            row(input, stride, 0, last), row(input, stride, 1, last), row(input, stride, 2, last),
+            row(input, stride, 3, last))
         let (g10, g11, g12, g13) = transpose(
-            row(input, stride, 4, last), row(input, stride, 5, last), row(input, stride, 6, last), row(input, stride, 7, last))
+            row(input, stride, 4, last), row(input, stride, 5, last), row(input, stride, 6, last),
+            row(input, stride, 7, last))
         let (g20, g21, g22, g23) = transpose(
-            row(input, stride, 8, last), row(input, stride, 9, last), row(input, stride, 10, last), row(input, stride, 11, last))
+            row(input, stride, 8, last), row(input, stride, 9, last), row(input, stride, 10, last),
+            row(input, stride, 11, last))
         let (g30, g31, g32, g33) = transpose(
-            row(input, stride, 12, last), row(input, stride, 13, last), row(input, stride, 14, last), row(input, stride, 15, last))
+            row(input, stride, 12, last), row(input, stride, 13, last), row(input, stride, 14, last),
+            row(input, stride, 15, last))
         (m0, m4, m8, m12) = transposeQuarters(g00, g10, g20, g30)
         (m1, m5, m9, m13) = transposeQuarters(g01, g11, g21, g31)
         (m2, m6, m10, m14) = transposeQuarters(g02, g12, g22, g32)
@@ -56,7 +60,7 @@ extension MessageLanes {
     }
 }
 
-/// The first 16 words of input `index`.
+/// The sixteen words of one block of input `index`.
 @inline(__always)
 private func row(_ input: UnsafeRawPointer, _ stride: Int, _ index: Int, _ last: Int) -> Lanes {
     input.loadUnaligned(fromByteOffset: min(index, last) &* stride, as: Lanes.self)

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
-import Testing
-
 import Hashing
+import Testing
 
 @Suite("BLAKE3 of files")
 struct BLAKE3FileTests {

@@ -37,7 +37,8 @@ struct BLAKE3Tests {
             var done = 0
             while done < input.count {
                 // Pieces around the lengths at which the code takes another path.
-                let piece = [1, 63, 64, 65, 1023, 1024, 1025, 2048, 4097, 16384, 40000].randomElement(using: &random) ?? 1
+                let piece =
+                    [1, 63, 64, 65, 1023, 1024, 1025, 2048, 4097, 16384, 40000].randomElement(using: &random) ?? 1
                 let end = min(input.count, done + piece)
                 hasher.update(Array(input[done..<end]))
                 done = end
@@ -81,7 +82,8 @@ struct BLAKE3Tests {
                     hasher.update(UnsafeRawBufferPointer(rebasing: part[start..<min(length, start + 50_001)]))
                 }
                 for threads in [1, 2, 5] {
-                    #expect(BLAKE3.hash(part, threads: threads) == hasher.digest(), "\(length) bytes, \(threads) threads")
+                    #expect(
+                        BLAKE3.hash(part, threads: threads) == hasher.digest(), "\(length) bytes, \(threads) threads")
                 }
             }
         }
@@ -102,7 +104,12 @@ struct BLAKE3DigestTests {
         #expect(Set([digest, BLAKE3.hash([1, 2, 3]), BLAKE3.hash([])]).count == 2)
     }
 
-    @Test("a text that is no digest is refused", arguments: ["", "00", String(repeating: "0", count: 63), String(repeating: "g", count: 64), String(repeating: "0", count: 66)])
+    @Test(
+        "a text that is no digest is refused",
+        arguments: [
+            "", "00", String(repeating: "0", count: 63), String(repeating: "g", count: 64),
+            String(repeating: "0", count: 66),
+        ])
     func badText(text: String) {
         #expect(BLAKE3.Digest(hex: text) == nil)
     }

@@ -1,8 +1,7 @@
+import Hashing
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 import Wire
-
-import Hashing
 
 @Suite("CRC-32 and CRC-32c")
 struct CRC32Tests {

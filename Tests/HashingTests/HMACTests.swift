@@ -1,7 +1,6 @@
+import Hashing
 // SPDX-License-Identifier: Apache-2.0
 import Testing
-
-import Hashing
 
 @Suite("HMAC")
 struct HMACTests {

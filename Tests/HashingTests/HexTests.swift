@@ -1,7 +1,6 @@
+import Hashing
 // SPDX-License-Identifier: Apache-2.0
 import Testing
-
-import Hashing
 
 @Suite("Hexadecimal text")
 struct HexTests {
@@ -14,7 +13,9 @@ struct HexTests {
         #expect(Hex.decode(text.uppercased()) == bytes)
     }
 
-    @Test("anything but pairs of digits is refused", arguments: ["0", "0g", "0x12", " 00", "00 ", "é", "000", "+1", "/0:"])
+    @Test(
+        "anything but pairs of digits is refused",
+        arguments: ["0", "0g", "0x12", " 00", "00 ", "é", "000", "+1", "/0:"])
     func refused(text: String) {
         #expect(Hex.decode(text) == nil)
     }

@@ -10,7 +10,8 @@ struct SHA1Tests {
     static let oneBlock = Array("abc".utf8)
     static let twoBlocks = Array("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq".utf8)
     static let fourteenWords = Array(
-        ("abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmno" + "ijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu")
+        ("abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmno"
+            + "ijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu")
             .utf8)
 
     @Test("SHA-1 of the examples of FIPS 180")
@@ -27,9 +28,11 @@ struct SHA1Tests {
     @Test("SHA-256 of the examples of FIPS 180")
     func sha256Examples() {
         #expect(
-            Hex.encode(SHA256.hash(Self.oneBlock)) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+            Hex.encode(SHA256.hash(Self.oneBlock)) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        )
         #expect(
-            Hex.encode(SHA256.hash(Self.twoBlocks)) == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1")
+            Hex.encode(SHA256.hash(Self.twoBlocks))
+                == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1")
         #expect(Hex.encode(SHA256.hash([])) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     }
 

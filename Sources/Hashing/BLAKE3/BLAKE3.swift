@@ -2,7 +2,7 @@
 
 /// BLAKE3 over an input that arrives in pieces: hash, keyed hash and key derivation, with output of any length.
 ///
-/// For input that lies in memory whole, ``hash(_:threads:)-([UInt8],_)`` does the same in one call and on several cores.
+/// For input that lies in memory whole ``hash(_:threads:)-([UInt8],_)`` does the same in one call, on several cores.
 /// Pieces of some KiB and more are hashed many chunks at a time; the split into pieces never changes the result.
 public struct BLAKE3: Sendable {
     private let mode: Mode
@@ -21,8 +21,8 @@ public struct BLAKE3: Sendable {
         self.init(mode: Mode(key: Digest(bytes: key).words, flags: BLAKE3Constants.keyedHash))
     }
 
-    /// The key derivation: what is hashed is key material, and `deriveKeyContext` names, once for all the world, what the
-    /// derived key is for (specification §2.3).
+    /// The key derivation: what is hashed is key material, and `deriveKeyContext` names, once for all the world, what
+    /// the derived key is for (specification §2.3).
     public init(deriveKeyContext: String) {
         var context = BLAKE3(mode: Mode(key: BLAKE3Constants.iv, flags: BLAKE3Constants.deriveKeyContext))
         var text = deriveKeyContext

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CProcessor
+
 #if arch(x86_64)
 internal import HashingAVX2
 internal import HashingAVX512
@@ -50,7 +51,8 @@ package enum BLAKE3Kernel: String, Sendable, CaseIterable {
         into values: UnsafeMutablePointer<SIMD8<UInt32>>
     ) {
         compress(
-            input, Batch(
+            input,
+            Batch(
                 stride: BLAKE3Constants.chunkLength, blocks: 16, counterStep: 1,
                 flags: (flags, BLAKE3Constants.chunkStart, BLAKE3Constants.chunkEnd)),
             count: count, counter: counter, key: key, into: values)
@@ -149,9 +151,10 @@ package enum BLAKE3Kernel: String, Sendable, CaseIterable {
             if block == batch.blocks - 1 { flags |= batch.flags.last }
             let words = input.loadUnaligned(
                 fromByteOffset: block * BLAKE3Constants.blockLength, as: SIMD16<UInt32>.self)
-            value = Hashing.compress(
-                value, words, blockLength: UInt32(BLAKE3Constants.blockLength), counter: counter, flags: flags
-            ).lowHalf
+            value =
+                Hashing.compress(
+                    value, words, blockLength: UInt32(BLAKE3Constants.blockLength), counter: counter, flags: flags
+                ).lowHalf
         }
         output.storeBytes(of: value, as: SIMD8<UInt32>.self)
     }

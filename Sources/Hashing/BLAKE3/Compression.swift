@@ -46,7 +46,8 @@ struct Node {
 
     /// What the whole hash is when this node is the root.
     func rootDigest() -> SIMD8<UInt32> {
-        compress(chainingValue, block, blockLength: blockLength, counter: 0, flags: flags | BLAKE3Constants.root).lowHalf
+        compress(chainingValue, block, blockLength: blockLength, counter: 0, flags: flags | BLAKE3Constants.root)
+            .lowHalf
     }
 
     /// The 64 bytes of extended output that begin at 64 × `index` (§2.6).

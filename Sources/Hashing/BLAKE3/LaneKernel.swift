@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Compiled several times: here for any processor, and through symbolic links in targets that are built for wider
-// instructions. Each of them brings its own `Lanes.swift`, which says how wide `Lanes` is and how to turn rows into
-// columns. Nothing here is generic, so that no code compiled for one processor can be taken by the linker for another.
+// Compiled several times: here for any processor, and through symbolic links in targets that are built for more
+// instructions. Beside it lies a `Lanes.swift`, which says how wide `Lanes` is and how to turn rows into columns.
+// Nothing in either is generic, so that no code compiled for one processor can be taken by the linker for another.
 
 internal import CProcessor
 
-/// Compresses one or more blocks of as many inputs as there are lanes (BLAKE3 specification §5.3), all at the same time:
-/// each word of the state is a vector with one lane an input.
+/// Compresses one or more blocks of as many inputs as there are lanes (BLAKE3 specification §5.3), all at the same
+/// time: each word of the state is a vector with one lane an input.
 ///
 /// - Parameters:
 ///   - input: the first input; the others follow at distances of `stride` bytes.
