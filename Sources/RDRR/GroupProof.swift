@@ -3,8 +3,8 @@ public import Hashing
 internal import Wire
 
 /// The values of a file's groups of 131,072 bytes: non-root chaining values of BLAKE3 in order. For a BLAKE3 hash they
-/// are a proof, because they merge to the hash of the whole; each group can then be checked by itself. For a SHA-256 hash
-/// they are what the sender commits itself to.
+/// are a proof, because they merge to the hash of the whole; each group can then be checked by itself. For a SHA-256
+/// hash they are what the sender commits itself to.
 public struct GroupProof: Hashable, Sendable {
     /// The bytes of a group; the last one of a file may be shorter. A power of two of BLAKE3's chunks.
     public static let groupSize = 131_072
@@ -69,8 +69,8 @@ public struct GroupProof: Hashable, Sendable {
     /// The values one after the other, as they are stored and sent.
     public var bytes: [UInt8] { values.flatMap(\.bytes) }
 
-    /// The BLAKE3 hash of the whole file that the values merge to; `nil` for a file of fewer than two groups, whose hash
-    /// is not made of group values.
+    /// The BLAKE3 hash of the whole file that the values merge to; `nil` for a file of fewer than two groups, whose
+    /// hash is not made of group values.
     public var root: BLAKE3.Digest? { values.count < 2 ? nil : BLAKE3.rootFromGroups(values) }
 
     /// Whether the values are those of the file with this hash. Only a BLAKE3 entry of several groups can be proved.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Hashing
 
-/// The link to a model: enough to find it and to check every byte of it. Whoever has the link may join; whoever has only
-/// the info hash may not.
+/// The link to a model: enough to find it and to check every byte of it. Whoever has the link may join; whoever has
+/// only the info hash may not.
 ///
 ///     magnet:?xt=urn:blake3:<digest>&dn=<modelId>&xl=<bytes>&tr=<tracker>…&ws=<HTTP base>…
 public struct MagnetLink: Hashable, Sendable, CustomStringConvertible {
@@ -82,7 +82,9 @@ public struct MagnetLink: Hashable, Sendable, CustomStringConvertible {
             default: break
             }
         }
-        guard let digest else { throw Self.fault("xt", .missing, "the link has no xt=urn:blake3:…, so it names no model") }
+        guard let digest else {
+            throw Self.fault("xt", .missing, "the link has no xt=urn:blake3:…, so it names no model")
+        }
         manifestDigest = digest
     }
 

@@ -119,7 +119,10 @@ public struct ModelInspector: Sendable {
         }
         let hashes = Set(manifest.entries.map(\.algorithm.rawValue)).sorted().joined(separator: ", ")
         lines.append(
-            ("shards", "\(manifest.shards.count) of up to \(Self.grouped(manifest.shards.map(\.size).max() ?? 0)) bytes, \(hashes)"))
+            (
+                "shards",
+                "\(manifest.shards.count) of up to \(Self.grouped(manifest.shards.map(\.size).max() ?? 0)) bytes, \(hashes)"
+            ))
         for file in manifest.files { lines.append(("file", "\(file.name), \(Self.grouped(file.size)) bytes")) }
         for name in manifest.unlistedFiles { lines.append(("file", "\(name), without a hash")) }
         lines.append(("size", "\(Self.grouped(manifest.totalEntrySize)) bytes"))

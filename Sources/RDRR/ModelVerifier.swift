@@ -147,10 +147,12 @@ enum Workers {
         for _ in 1..<max(1, count) {
             var thread = pthread_t()
             let box = Unmanaged.passRetained(Box(body))
-            let status = pthread_create(&thread, nil, { argument in
-                if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body() }
-                return nil
-            }, box.toOpaque())
+            let status = pthread_create(
+                &thread, nil,
+                { argument in
+                    if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body() }
+                    return nil
+                }, box.toOpaque())
             if status == 0 { threads.append(thread) } else { box.release() }
         }
         body()

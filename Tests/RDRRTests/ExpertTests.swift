@@ -13,7 +13,8 @@ struct ExpertTests {
             ]
         })
 
-    private func manifest(_ moe: JSON, tensors: JSON = ["t": ["shard": 0, "offset": 0, "size": 4, "shape": [1], "dtype": "F32"]],
+    private func manifest(
+        _ moe: JSON, tensors: JSON = ["t": ["shard": 0, "offset": 0, "size": 4, "shape": [1], "dtype": "F32"]],
         groups: JSON = .null
     ) throws -> RDRRManifest {
         try parse(
@@ -21,9 +22,11 @@ struct ExpertTests {
                 .setting(["moeConfig"], to: moe).setting(["tensors"], to: tensors).setting(["groups"], to: groups))
     }
 
-    @Test("the first map is keyed by expert, its values one shard or several, or an array in order", arguments: [
-        ["0": 3, "1": [1, 2]], [3, [2, 1]],
-    ] as [JSON])
+    @Test(
+        "the first map is keyed by expert, its values one shard or several, or an array in order",
+        arguments: [
+            ["0": 3, "1": [1, 2]], [3, [2, 1]],
+        ] as [JSON])
     func firstMap(_ map: JSON) throws {
         let manifest = try manifest(["numExperts": 2, "topK": 1, "expertShardMap": map])
         #expect(manifest.shards(forExpert: 0) == [3])
@@ -36,7 +39,10 @@ struct ExpertTests {
     @Test("the second map is keyed by layer and expert")
     func secondMap() throws {
         let manifest = try manifest(
-            ["numExperts": 2, "numExpertsPerToken": 1, "expertShardMap": ["0_0": [0], "1_0": [2], "0_1": [1], "0_-1": [3]]])
+            [
+                "numExperts": 2, "numExpertsPerToken": 1,
+                "expertShardMap": ["0_0": [0], "1_0": [2], "0_1": [1], "0_-1": [3]],
+            ])
         #expect(manifest.shards(forExpert: 0) == [0, 2])
         #expect(manifest.shards(forExpert: 0, layer: 1) == [2])
         #expect(manifest.shards(forExpert: 1, layer: 1) == [])
@@ -60,7 +66,9 @@ struct ExpertTests {
 
     @Test("without groups the names tell, and shared experts are nobody's")
     func names() throws {
-        func tensor(_ shard: Int64) -> JSON { ["shard": .integer(shard), "offset": 0, "size": 4, "shape": [1], "dtype": "F32"] }
+        func tensor(_ shard: Int64) -> JSON {
+            ["shard": .integer(shard), "offset": 0, "size": 4, "shape": [1], "dtype": "F32"]
+        }
         let manifest = try manifest(
             ["numExperts": 2, "numExpertsPerToken": 1],
             tensors: [
@@ -75,9 +83,11 @@ struct ExpertTests {
         #expect(manifest.shards(forExpert: 1, layer: 1) == [2])
     }
 
-    @Test("packed tensors are cut into slices, in GGUF's names and in Hugging Face's", arguments: [
-        "blk.3.ffn_gate_exps.weight", "model.layers.3.mlp.experts.gate_up_proj_blocks",
-    ])
+    @Test(
+        "packed tensors are cut into slices, in GGUF's names and in Hugging Face's",
+        arguments: [
+            "blk.3.ffn_gate_exps.weight", "model.layers.3.mlp.experts.gate_up_proj_blocks",
+        ])
     func packed(name: String) throws {
         let manifest = try manifest(
             ["numExperts": 4, "numExpertsPerToken": 1],
@@ -104,10 +114,14 @@ struct ExpertTests {
         }
         let manifest = try manifest(
             ["numExperts": 4],
-            tensors: ["blk.0.ffn_up_exps.weight": [
-                "spans": [["shardIndex": 0, "offset": 16, "size": 48], ["shardIndex": 1, "offset": 0, "size": 16]],
-                "size": 64, "shape": [4, 4], "dtype": "F32",
-            ]])
+            tensors: [
+                "blk.0.ffn_up_exps.weight": [
+                    "spans": [
+                        ["shardIndex": 0, "offset": 16, "size": 48], ["shardIndex": 1, "offset": 0, "size": 16],
+                    ],
+                    "size": 64, "shape": [4, 4], "dtype": "F32",
+                ]
+            ])
         let experts = ShardExpertSource(Counting(manifest: manifest))
         #expect(try await experts.expert(0, layer: 0).map(\.bytes) == [Array(16..<32)])
         #expect(try await experts.expert(3, layer: 0).map(\.bytes) == [Array(64..<80)])

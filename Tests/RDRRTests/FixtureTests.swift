@@ -6,7 +6,9 @@ import Wire
 
 @Suite("Real model folders")
 struct FixtureTests {
-    @Test("the first generation: fileName, a hash function for each shard, no offsets", .enabled(if: Fixtures.folder != nil))
+    @Test(
+        "the first generation: fileName, a hash function for each shard, no offsets",
+        .enabled(if: Fixtures.folder != nil))
     func firstGeneration() throws {
         let folder = try ModelFolder(opening: "\(try #require(Fixtures.folder))/rdrr/dreamer-tiny-model")
         let manifest = folder.manifest
@@ -20,7 +22,8 @@ struct FixtureTests {
         #expect(report.isGood)
     }
 
-    @Test("the second generation: its placeholder hash is refused; with a real hash its tensors.json is read",
+    @Test(
+        "the second generation: its placeholder hash is refused; with a real hash its tensors.json is read",
         .enabled(if: Fixtures.folder != nil))
     func secondGeneration() throws {
         let bytes = try #require(Fixtures.bytes("doppler-mini-model/manifest.json"))
@@ -44,7 +47,9 @@ struct FixtureTests {
         #expect(!manifest.shards[0].matches(whole: Array(shard[1...])))
     }
 
-    @Test("published manifests are read; `blake3` keys of a sha256 manifest are SHA-256", .enabled(if: Fixtures.folder != nil))
+    @Test(
+        "published manifests are read; `blake3` keys of a sha256 manifest are SHA-256",
+        .enabled(if: Fixtures.folder != nil))
     func published() throws {
         let bytes = try #require(Fixtures.bytes("manifests/gemma-3-270m-it-q4k-ehf16-af32.manifest.json"))
         let manifest = try RDRRManifest(parsing: bytes)
@@ -74,7 +79,8 @@ struct FixtureTests {
         #expect(ModelInspector(manifest).expertBytes == 1_216_512 + 2_230_272)
     }
 
-    @Test("tensors of other packings are read: int4 by descriptor, 4-bit weights with companions",
+    @Test(
+        "tensors of other packings are read: int4 by descriptor, 4-bit weights with companions",
         .enabled(if: Fixtures.folder != nil))
     func fragments() throws {
         let text = try JSON(parsing: #require(Fixtures.bytes("fragments/w4a16-tensors.json")))

@@ -12,7 +12,8 @@ struct MagnetLinkTests {
     func roundTrip() throws {
         let link = MagnetLink(
             manifestDigest: Self.digest, name: "Smøl & Co = 100% +1", size: 98_362_432,
-            trackers: ["wss://tracker.example:443/announce?key=a&b=c", "ws://[::1]:8000"], webSeeds: ["https://host/m/"])
+            trackers: ["wss://tracker.example:443/announce?key=a&b=c", "ws://[::1]:8000"], webSeeds: ["https://host/m/"]
+        )
         let text = link.description
         #expect(text.hasPrefix("magnet:?xt=urn:blake3:\(Self.digest.hex)&dn=Sm%C3%B8l%20%26%20Co"))
         #expect(try MagnetLink(parsing: text) == link)
@@ -31,17 +32,20 @@ struct MagnetLinkTests {
         #expect(link.manifestDigest == Self.digest)
     }
 
-    @Test("bad links are refused", arguments: [
-        ("", RDRRError.Code.invalid), ("http://x", .invalid), ("magnet:?dn=x", .missing),
-        ("magnet:?xt=urn:blake3:12", .invalid), ("magnet:?xt=urn:btih:12", .missing),
-        ("magnet:?xt=urn:blake3:\(String(repeating: "g", count: 64))", .invalid),
-        ("magnet:?xt=urn:blake3:\(digest.hex)&xl=-1", .invalid),
-        ("magnet:?xt=urn:blake3:\(digest.hex)&xl=1152921504606846976", .invalid),
-        ("magnet:?xt=urn:blake3:\(digest.hex)&xl=99999999999999999999", .invalid),
-        ("magnet:?xt=urn:blake3:\(digest.hex)&dn=%zz", .invalid), ("magnet:?xt=urn:blake3:\(digest.hex)&dn=%F", .invalid),
-        ("magnet:?xt=urn:blake3:\(digest.hex)&dn=%FF", .invalid),
-        ("magnet:?xt=urn:blake3:\(digest.hex)&xt=urn:blake3:\(String(repeating: "0", count: 64))", .invalid),
-    ])
+    @Test(
+        "bad links are refused",
+        arguments: [
+            ("", RDRRError.Code.invalid), ("http://x", .invalid), ("magnet:?dn=x", .missing),
+            ("magnet:?xt=urn:blake3:12", .invalid), ("magnet:?xt=urn:btih:12", .missing),
+            ("magnet:?xt=urn:blake3:\(String(repeating: "g", count: 64))", .invalid),
+            ("magnet:?xt=urn:blake3:\(digest.hex)&xl=-1", .invalid),
+            ("magnet:?xt=urn:blake3:\(digest.hex)&xl=1152921504606846976", .invalid),
+            ("magnet:?xt=urn:blake3:\(digest.hex)&xl=99999999999999999999", .invalid),
+            ("magnet:?xt=urn:blake3:\(digest.hex)&dn=%zz", .invalid),
+            ("magnet:?xt=urn:blake3:\(digest.hex)&dn=%F", .invalid),
+            ("magnet:?xt=urn:blake3:\(digest.hex)&dn=%FF", .invalid),
+            ("magnet:?xt=urn:blake3:\(digest.hex)&xt=urn:blake3:\(String(repeating: "0", count: 64))", .invalid),
+        ])
     func refuses(text: String, code: RDRRError.Code) {
         #expect(failure { () throws(RDRRError) in _ = try MagnetLink(parsing: text) }?.code == code)
     }
@@ -49,16 +53,20 @@ struct MagnetLinkTests {
 
 @Suite("Group values")
 struct GroupProofTests {
-    private func bytes(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &+ $0 >> 17) } }
+    private func bytes(_ count: Int) -> [UInt8] {
+        (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &+ $0 >> 17) }
+    }
 
     private func entry(_ bytes: [UInt8], _ algorithm: HashAlgorithm = .blake3) -> RDRRManifest.Entry {
         let hash = algorithm == .blake3 ? BLAKE3.hash(bytes).bytes : SHA256.hash(bytes)
         return .init(index: 0, name: "s", size: bytes.count, hash: hash, algorithm: algorithm)
     }
 
-    @Test("the values of several groups merge to the hash of the whole", arguments: [
-        131_073, 262_144, 262_145, 400_000, 131_072 * 5, 131_072 * 7 + 1025,
-    ])
+    @Test(
+        "the values of several groups merge to the hash of the whole",
+        arguments: [
+            131_073, 262_144, 262_145, 131_072 * 5 + 1025,
+        ])
     func merges(size: Int) throws {
         let bytes = bytes(size)
         let entry = entry(bytes)
@@ -107,9 +115,10 @@ struct GroupProofTests {
     func refuses() {
         let proof = GroupProof(of: bytes(300_000))
         for bytes in [Array(proof.bytes.dropLast()), proof.bytes + [0], []] {
-            #expect(failure { () throws(RDRRError) in
-                _ = try GroupProof(parsing: bytes, size: 300_000)
-            }?.code == .sizeMismatch)
+            #expect(
+                failure { () throws(RDRRError) in
+                    _ = try GroupProof(parsing: bytes, size: 300_000)
+                }?.code == .sizeMismatch)
         }
         #expect(!proof.proves(entry(bytes(300_000), .sha256)))
     }

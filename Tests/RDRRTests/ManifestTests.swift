@@ -19,9 +19,10 @@ struct ManifestTests {
         #expect(manifest.totalSize == 192)
         #expect(manifest.totalEntrySize == 202)
         #expect(manifest.tensor(named: "a")?.shards == [0, 1])
-        #expect(manifest.tensor(named: "a")?.spans(of: 120..<140) == [
-            .init(shard: 0, offset: 120, size: 8), .init(shard: 1, offset: 0, size: 12),
-        ])
+        #expect(
+            manifest.tensor(named: "a")?.spans(of: 120..<140) == [
+                .init(shard: 0, offset: 120, size: 8), .init(shard: 1, offset: 0, size: 12),
+            ])
     }
 
     struct Bad: Sendable, CustomTestStringConvertible {
@@ -142,12 +143,15 @@ struct ManifestTests {
     func refusesText() {
         let whole = Array(sampleManifest().serialized().utf8)
         for length in [0, 1, whole.count / 2, whole.count - 1] {
-            #expect(failure { () throws(RDRRError) in _ = try RDRRManifest(parsing: Array(whole[..<length])) }?.code == .notJSON)
+            #expect(
+                failure { () throws(RDRRError) in _ = try RDRRManifest(parsing: Array(whole[..<length])) }?.code
+                    == .notJSON)
         }
         #expect(failure { () throws(RDRRError) in _ = try RDRRManifest(parsing: Array("[]".utf8)) }?.code == .wrongKind)
-        #expect(failure { () throws(RDRRError) in
-            _ = try RDRRManifest(parsing: [UInt8](repeating: 0x20, count: RDRRManifest.largestManifest + 1))
-        }?.code == .tooLarge)
+        #expect(
+            failure { () throws(RDRRError) in
+                _ = try RDRRManifest(parsing: [UInt8](repeating: 0x20, count: RDRRManifest.largestManifest + 1))
+            }?.code == .tooLarge)
         let deep = Array((String(repeating: "[", count: 100_000)).utf8)
         #expect(failure { () throws(RDRRError) in _ = try RDRRManifest(parsing: deep) }?.code == .notJSON)
     }
@@ -156,7 +160,8 @@ struct ManifestTests {
     func hashKeys() throws {
         let blake = JSON.string(String(repeating: "01", count: 32))
         // Declared SHA-256: `hash` wins over `blake3`, and `blake3` alone is a SHA-256 all the same.
-        var json = sampleManifest().setting(["hashAlgorithm"], to: "sha256").setting(["shards", 0, "blake3"], to: blake)
+        var json = sampleManifest().setting(["hashAlgorithm"], to: "sha256").setting(
+            ["shards", 0, "blake3"], to: blake)
         #expect(try parse(json).shards[0].hashHex == String(repeating: "ab", count: 32))
         json = json.setting(["shards", 0, "hash"], to: nil)
         #expect(try parse(json).shards[0].hashHex == String(repeating: "01", count: 32))
@@ -181,21 +186,25 @@ struct ManifestTests {
         #expect(manifest.files[0].groupCount == 0)
     }
 
-    @Test("sizes follow from type, shape and layout", arguments: [
-        ("Q4_K_M", [3, 300], "row", 3 * 2 * 144), ("Q4_K_M", [3, 300], nil, 4 * 144), ("Q8_0", [2, 64], nil, 136),
-        ("Q4_1", [2, 64], nil, 80), ("BF16", [3], nil, 6), ("I64", [2], nil, 16), ("F32", [], nil, 4),
-        ("W4A16", [4, 64], nil, 128), ("Q6_K", [256], nil, 210), ("F32", [0, 4], nil, 0), ("MXFP4", [7], nil, 1),
-        ("SOMETHING_NEW", [7], nil, 5),
-    ] as [(String, [Int], String?, Int)])
+    @Test(
+        "sizes follow from type, shape and layout",
+        arguments: [
+            ("Q4_K_M", [3, 300], "row", 3 * 2 * 144), ("Q4_K_M", [3, 300], nil, 4 * 144), ("Q8_0", [2, 64], nil, 136),
+            ("Q4_1", [2, 64], nil, 80), ("BF16", [3], nil, 6), ("I64", [2], nil, 16), ("F32", [], nil, 4),
+            ("W4A16", [4, 64], nil, 128), ("Q6_K", [256], nil, 210), ("F32", [0, 4], nil, 0), ("MXFP4", [7], nil, 1),
+            ("SOMETHING_NEW", [7], nil, 5),
+        ] as [(String, [Int], String?, Int)])
     func sizes(dtype: String, shape: [Int], layout: String?, size: Int) throws {
         func manifest(_ size: Int) -> JSON {
             sampleManifest()
                 .setting(["shards", 1, "size"], to: 10_000).setting(["totalSize"], to: 10_128)
-                .setting(["tensors", "b"], to: [
-                    "shard": 1, "offset": 32, "size": .integer(Int64(size)),
-                    "shape": .array(shape.map { .integer(Int64($0)) }), "dtype": .string(dtype),
-                    "layout": layout.map { .string($0) } ?? .null,
-                ])
+                .setting(
+                    ["tensors", "b"],
+                    to: [
+                        "shard": 1, "offset": 32, "size": .integer(Int64(size)),
+                        "shape": .array(shape.map { .integer(Int64($0)) }), "dtype": .string(dtype),
+                        "layout": layout.map { .string($0) } ?? .null,
+                    ])
         }
         #expect(try parse(manifest(size)).tensor(named: "b")?.size == size)
         if TensorType(named: dtype) != nil {
@@ -210,7 +219,9 @@ struct ManifestTests {
         for path in ["dreamer-tiny-model/manifest.json", "doppler-mini-model/manifest.json"] {
             if let bytes = Fixtures.bytes(path) { seeds.append(bytes) }
         }
-        let words = ["-1", "0", "1e99", "9007199254740993", "1152921504606846976", "\"../x\"", "null", "[]", "{}", "\"\""]
+        let words = [
+            "-1", "0", "1e99", "9007199254740993", "1152921504606846976", "\"../x\"", "null", "[]", "{}", "\"\"",
+        ]
         for round in 0..<1500 {
             var bytes = seeds[round % seeds.count]
             for _ in 0...Int.random(in: 0...3, using: &random) {

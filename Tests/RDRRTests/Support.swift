@@ -7,9 +7,8 @@ import Wire
 enum Fixtures {
     static let folder: String? = {
         if let named = getenv("DREAMER_FIXTURES") { return String(cString: named) }
-        for candidate in ["../shared/fixtures", "../../shared/fixtures"] where access(candidate, R_OK) == 0 {
-            return candidate
-        }
+        let beside = "../shared/fixtures"
+        if access(beside, R_OK) == 0 { return beside }
         print("skipped: no real model files; set DREAMER_FIXTURES to the folder that holds them")
         return nil
     }()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 
-/// A file mapped into memory to be read (`mmap`), for weights that are used in place. The file must not be cut short while
-/// it is mapped; a fetched model folder never is.
+/// A file mapped into memory to be read (`mmap`), for weights that are used in place. The file must not be cut short
+/// while it is mapped; a fetched model folder never is.
 @safe
 public final class MappedFile: @unchecked Sendable {
     // Unchecked: the memory is only ever read, and unmapped when nobody is left to read it.

@@ -61,7 +61,8 @@ public struct ModelFolder: Sendable {
         return file
     }
 
-    /// The stored group values of an entry of several groups; `nil` when none are stored, or not those of a BLAKE3 entry.
+    /// The stored group values of an entry of several groups; `nil` when none are stored, or not those of a BLAKE3
+    /// entry.
     public func storedProof(of entry: RDRRManifest.Entry) -> GroupProof? {
         let count = entry.groupCount * GroupProof.valueSize
         guard entry.groupCount > 1, let bytes = try? Self.read(proofPath(of: entry), limit: count),

@@ -110,7 +110,8 @@ extension RDRRError {
                 .diskFull, at: path, "no room is left on the disk",
                 advice: "free some space or choose another disk; what was there before is untouched")
         case EACCES, EPERM, EROFS:
-            return RDRRError(.io, at: path, "\(action): \(reason)", advice: "check the rights of the file and its folder")
+            return RDRRError(
+                .io, at: path, "\(action): \(reason)", advice: "check the rights of the file and its folder")
         case EEXIST, ENOTEMPTY:
             return RDRRError(.exists, at: path, "the place is taken", advice: "choose another name or remove it first")
         default:

@@ -4,7 +4,9 @@ internal import Wire
 // A GGUF file (version 2 and 3, all numbers little-endian), as ggml's docs/gguf.md describes it:
 //
 //     "GGUF" · u32 version · u64 tensor count · u64 metadata count
-//     metadata: string key · u32 type · value            string: u64 length · bytes      array: u32 type · u64 count · values
+//     metadata: string key · u32 type · value
+//     string:   u64 length · bytes
+//     array:    u32 type · u64 count · values
 //     tensors:  string name · u32 dimensions · u64 sizes, the fastest first · u32 type · u64 offset into the data
 //     padding to general.alignment · data
 
@@ -108,10 +110,11 @@ private struct GGUFParser: ~Escapable {
         }
         let tensorCount = try readUInt64("tensor count")
         let metadataCount = try readUInt64("metadata count")
-        // A key, a type and a value are 13 bytes at least; a name, a dimension, a type and an offset 32. More than fit the
-        // file is no count; what is left to read keeps memory bounded.
+        // A key, a type and a value are 13 bytes at least; a name, a type and an offset 24. More than fit
+        // the file is no count; what is left to read keeps memory bounded.
         guard metadataCount <= UInt64(fileSize) / 13, tensorCount <= UInt64(fileSize) / 24 else {
-            throw fault(.invalid, "\(tensorCount) tensors and \(metadataCount) values do not fit a file of \(fileSize) bytes")
+            throw fault(
+                .invalid, "\(tensorCount) tensors and \(metadataCount) values do not fit a file of \(fileSize) bytes")
         }
         for _ in 0..<metadataCount { try parseMetadata() }
         try parseTensors(count: Int(tensorCount))
@@ -188,7 +191,7 @@ private struct GGUFParser: ~Escapable {
             guard end <= fileSize else {
                 throw RDRRError(
                     .truncated, at: "tensor \(tensor.name)",
-                    "its bytes end at \(end), the file has only \(fileSize): at least \(end - fileSize) bytes are missing",
+                    "its bytes end at \(end), the file has only \(fileSize): \(end - fileSize) bytes or more are missing",
                     advice: "get the file again, it was cut short")
             }
             tensors.append(
@@ -226,7 +229,9 @@ private struct GGUFParser: ~Escapable {
         let stated = try readUInt64(key)
         // The fewest bytes of a value of each type, by its number.
         let widths: [UInt64] = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8]
-        guard let width = widths.dropFirst(Int(type)).first else { throw fault(.unsupported, "the array \(key) has the type \(type), which is not known") }
+        guard let width = widths.dropFirst(Int(type)).first else {
+            throw fault(.unsupported, "the array \(key) has the type \(type), which is not known")
+        }
         guard stated <= UInt64(fileSize) / width else {
             throw fault(.invalid, "the array \(key) claims \(stated) values, more than fit the file")
         }

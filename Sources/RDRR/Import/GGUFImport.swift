@@ -95,7 +95,9 @@ struct GGUFImport {
         var config: JSON.Object = ["numExperts": .integer(experts)]
         if let used = integer("expert_used_count"), used > 0 { config["numExpertsPerToken"] = .integer(used) }
         config["expertFormat"] = .string(ModelKind.expertFormat(of: kind))
-        if let size = integer("expert_feed_forward_length"), size > 0 { config["expertIntermediateSize"] = .integer(size) }
+        if let size = integer("expert_feed_forward_length"), size > 0 {
+            config["expertIntermediateSize"] = .integer(size)
+        }
         return .object(config)
     }
 
@@ -105,7 +107,8 @@ struct GGUFImport {
             "ropeTheta": JSON(number("rope.freq_base")), "ropeInterleaved": interleaved.map { .bool($0) } ?? .null,
         ]
         if interleaved == nil && gguf.metadata["\(kind).rope.dimension_count"] != nil {
-            warnings.append("which values rotary embedding pairs is not known for \(kind); inference.rope leaves it open")
+            warnings.append(
+                "which values rotary embedding pairs is not known for \(kind); inference.rope leaves it open")
         }
         if let size = integer("rope.dimension_count"), let head = architecture["headDim"]?.integer, head > 0 {
             rope["partialRotaryFactor"] = size == head ? .null : JSON(Double(size) / Double(head))

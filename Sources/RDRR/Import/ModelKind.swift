@@ -16,9 +16,9 @@ enum ModelKind {
         return name.hasPrefix("gemma4") ? "gemma4" : "mixtral"
     }
 
-    /// Whether a GGUF file of this architecture is laid out for rotary embedding that pairs neighbours (2i, 2i + 1) rather
-    /// than the two halves of a head; `nil` when it is not known. For llama and its kin the converter permutes the rows of
-    /// the query and key weights to that end. From llama.cpp's `llama_model_rope_type`.
+    /// Whether a GGUF file of this architecture is laid out for rotary embedding that pairs neighbours (2i, 2i + 1)
+    /// rather than the two halves of a head; `nil` when it is not known. For llama and its kin the converter permutes
+    /// the rows of the query and key weights to that end. From llama.cpp's `llama_model_rope_type`.
     static func ggufRotatesNeighbours(_ kind: String) -> Bool? {
         if neighbours.contains(kind) { return true }
         return halves.contains(kind) ? false : nil
@@ -39,7 +39,8 @@ enum ModelKind {
     ]
 
     private static let halves: Set<String> = [
-        "apertus", "bailingmoe2", "bert", "bitnet", "codeshell", "dbrx", "dots1", "dream", "exaone", "exaone4", "falcon",
+        "apertus", "bailingmoe2", "bert", "bitnet", "codeshell", "dbrx", "dots1", "dream", "exaone", "exaone4",
+        "falcon",
         "falcon-h1", "gemma", "gemma2", "gemma3", "gemma3n", "glm4moe", "gpt-oss", "gptneox", "grok", "hunyuan-dense",
         "hunyuan-moe", "lfm2", "lfm2moe", "minicpm3", "nemotron", "nomic-bert", "olmo2", "olmoe", "openelm", "orion",
         "phi2", "phi3", "phimoe", "plamo", "plamo2", "qwen", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "seed_oss",

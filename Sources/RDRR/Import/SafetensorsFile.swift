@@ -94,7 +94,8 @@ public struct SafetensorsFile: Sendable {
         }
         if let type = TensorType(named: dtype), type.byteCount(shape: shape) != offsets[1] - offsets[0] {
             throw offsetsField.fault(
-                .sizeMismatch, "\(dtype) of shape \(shape) does not have \(offsets[1] - offsets[0]) bytes", advice: advice)
+                .sizeMismatch, "\(dtype) of shape \(shape) does not have \(offsets[1] - offsets[0]) bytes",
+                advice: advice)
         }
         return TensorInfo(name: name, shape: shape, dtype: dtype, range: start + offsets[0]..<start + offsets[1])
     }

@@ -56,7 +56,8 @@ struct SafetensorsImport {
             template
             ? ["type": "jinja", "enabled": true, "file": .string(GGUFTokenizer.chatTemplateName)]
             : ["type": .null, "enabled": false]
-        let generation = names.contains("generation_config.json") ? try? Self.json("\(folder)/generation_config.json") : nil
+        let generation =
+            names.contains("generation_config.json") ? try? Self.json("\(folder)/generation_config.json") : nil
         let ends = generation?["eos_token_id"] ?? field("eos_token_id") ?? .null
         model.endOfSequence = ends.array?.count == 1 ? ends.array?[0] ?? .null : ends
         model.metadata["source"] = "safetensors"
@@ -163,7 +164,9 @@ struct SafetensorsImport {
             config["numExpertsPerToken"] = .integer(used)
         }
         config["expertFormat"] = .string(ModelKind.expertFormat(of: kind))
-        if let size = field("moe_intermediate_size")?.integer, size > 0 { config["expertIntermediateSize"] = .integer(size) }
+        if let size = field("moe_intermediate_size")?.integer, size > 0 {
+            config["expertIntermediateSize"] = .integer(size)
+        }
         return .object(config)
     }
 
@@ -202,7 +205,8 @@ struct SafetensorsImport {
         for name in Self.companions where names.contains(name) {
             model.companions.append(.init(name: name, content: .file(try SystemFile(reading: "\(folder)/\(name)"))))
         }
-        // Models publish the template in a file of its own or inside the tokenizer's settings; a runtime wants the file.
+        // Models publish the template in a file of its own or inside the tokenizer's settings; a runtime wants the
+        // file.
         if !names.contains(GGUFTokenizer.chatTemplateName), names.contains("tokenizer_config.json"),
             let settings = try? Self.json("\(folder)/tokenizer_config.json"),
             let template = settings["chat_template"]?.string
@@ -223,7 +227,9 @@ struct SafetensorsImport {
             return
         }
         if let size = field("vocab_size")?.integer { entry["vocabSize"] = .integer(size) }
-        for (name, key) in [("bosTokenId", "bos_token_id"), ("eosTokenId", "eos_token_id"), ("padTokenId", "pad_token_id")] {
+        for (name, key) in [
+            ("bosTokenId", "bos_token_id"), ("eosTokenId", "eos_token_id"), ("padTokenId", "pad_token_id"),
+        ] {
             if let id = field(key), id.integer != nil { entry[name] = id }
         }
         if let settings = try? Self.json("\(folder)/tokenizer_config.json") {

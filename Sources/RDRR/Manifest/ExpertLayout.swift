@@ -63,10 +63,11 @@ public struct ExpertLayout: Hashable, Sendable {
 }
 
 extension RDRRManifest {
-    /// The shards that hold an expert, each once, rising; of one layer, or of all layers. Empty when the manifest does not
-    /// tell them apart, or has no such expert.
+    /// The shards that hold an expert, each once, rising; of one layer, or of all layers. Empty when the manifest does
+    /// not tell them apart, or has no such expert.
     ///
-    /// Looked for in the maps of old manifests, then in `groups`, then in tensor names, then as a slice of packed tensors.
+    /// Looked for in the maps of old manifests, then in `groups`, then in tensor names, then as a slice of packed
+    /// tensors.
     public func shards(forExpert expert: Int, layer: Int? = nil) -> [Int] {
         guard expert >= 0, experts.map({ expert < $0.count }) ?? true else { return [] }
         if let mapped = mappedShards(expert: expert, layer: layer) { return mapped }
@@ -75,8 +76,9 @@ extension RDRRManifest {
         return Set(slices(ofExpert: expert, layer: layer).flatMap { $0.spans.map(\.shard) }).sorted()
     }
 
-    /// The bytes of an expert: the tensors that are its own, and its slices of tensors that hold all experts of a layer.
-    /// Every slice is exactly the expert's, so that one expert of a packed layer costs a few megabytes, not whole shards.
+    /// The bytes of an expert: the tensors that are its own, and its slices of tensors that hold all experts of a
+    /// layer. Every slice is exactly the expert's, so that one expert of a packed layer costs a few megabytes, not
+    /// whole shards.
     public func slices(ofExpert expert: Int, layer: Int? = nil) -> [ExpertSlice] {
         guard expert >= 0, experts.map({ expert < $0.count }) ?? true else { return [] }
         var mapped: Set<String> = []

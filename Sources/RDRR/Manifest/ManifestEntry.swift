@@ -31,8 +31,8 @@ extension RDRRManifest {
         public let hash: [UInt8]
         /// The hash function of `hash`; SHA-256 when the manifest does not say.
         public let algorithm: HashAlgorithm
-        /// Whether the manifest states the hash function. If not, either may give `hash`: the first writers of the format
-        /// left it out.
+        /// Whether the manifest states the hash function. If not, either may give `hash`: the first writers of the
+        /// format left it out.
         public let isAlgorithmStated: Bool
 
         /// An entry of a manifest that is being written.
@@ -92,7 +92,8 @@ extension RDRRManifest {
             let size = try shard.required("size")
             let byteCount = try size.positive()
             if let stated = shard.member("offset"), try stated.count() != offset {
-                let problem = try stated.count() < offset ? "overlaps the one before" : "leaves a gap after the one before"
+                let problem =
+                    try stated.count() < offset ? "overlaps the one before" : "leaves a gap after the one before"
                 throw stated.fault(.notContiguous, "the shard \(problem): it must start at \(offset)")
             }
             offset += byteCount

@@ -103,7 +103,9 @@ struct ManifestField {
 
     private func childPath(_ name: String) -> String {
         // A tensor's name has dots of its own: it is quoted, so that the path can be read.
-        let plain = name.utf8.allSatisfy { ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || $0 == 0x5F || (0x30...0x39).contains($0) }
+        let plain = name.utf8.allSatisfy {
+            ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || $0 == 0x5F || (0x30...0x39).contains($0)
+        }
         if plain { return path.isEmpty ? name : "\(path).\(name)" }
         return "\(path)[\"\(name.count > 120 ? String(name.prefix(120)) + "…" : name)\"]"
     }

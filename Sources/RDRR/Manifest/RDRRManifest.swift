@@ -175,9 +175,12 @@ extension RDRRManifest {
         guard version >= 1 else { throw field.fault(.unsupportedVersion, "version \(version) is not known") }
         if version > 2 && generation != .g2 {
             throw field.fault(
-                .unsupportedVersion, "version \(version) is newer than this program knows", advice: "update this program")
+                .unsupportedVersion, "version \(version) is newer than this program knows",
+                advice: "update this program")
         }
-        if version > 1 { warnings.append("version \(version) is newer than this program knows; it is read as version 1") }
+        if version > 1 {
+            warnings.append("version \(version) is newer than this program knows; it is read as version 1")
+        }
     }
 
     private static func readPlainName(_ field: ManifestField?) throws(RDRRError) -> String? {
@@ -195,7 +198,8 @@ extension RDRRManifest {
         if architecture.value.string != nil { return }
         guard architecture.value.object != nil else { throw architecture.wrongKind("an object or text") }
         let sizes = [
-            "numLayers", "hiddenSize", "intermediateSize", "numAttentionHeads", "numKeyValueHeads", "headDim", "vocabSize",
+            "numLayers", "hiddenSize", "intermediateSize", "numAttentionHeads", "numKeyValueHeads", "headDim",
+            "vocabSize",
             "maxSeqLen",
         ]
         for size in sizes { _ = try architecture.member(size)?.positive() }
@@ -215,7 +219,9 @@ extension RDRRManifest {
         }
         let listed = Set(files.map(\.name))
         for path in [["tensorsFile"], ["tokenizer", "file"], ["tokenizer", "sentencepieceModel"]] {
-            guard let name = path.reduce(root.value as JSON?, { $0?[$1] })?.string, !listed.contains(name) else { continue }
+            guard let name = path.reduce(root.value as JSON?, { $0?[$1] })?.string, !listed.contains(name) else {
+                continue
+            }
             warnings.append("\(path.joined(separator: ".")) names \(name), which has no hash: peers cannot give it")
         }
     }

@@ -173,7 +173,8 @@ extension RDRRManifest {
         guard found == byRow || found == flat else {
             throw size.fault(
                 .sizeMismatch,
-                "\(dtype) of shape \(shape) needs \((flat ?? byRow).map(String.init) ?? "too many") bytes, not \(found)")
+                "\(dtype) of shape \(shape) needs \((flat ?? byRow).map(String.init) ?? "too many") bytes, not \(found)"
+            )
         }
     }
 }

@@ -21,7 +21,8 @@ public struct TensorType: Hashable, Sendable {
         self.blockSize = blockSize
     }
 
-    /// The bytes of a tensor whose rows (the last dimension) each fill whole blocks; `nil` when the number is past 2^53.
+    /// The bytes of a tensor whose rows (the last dimension) each fill whole blocks; `nil` when the number is past
+    /// 2^53.
     public func byteCount(shape: [Int]) -> Int? {
         let rows = Self.product(shape.dropLast())
         guard let rows else { return nil }
@@ -50,7 +51,8 @@ public struct TensorType: Hashable, Sendable {
     }
 
     /// Values and bytes of a block. Plain numbers under the names of RDRR and of safetensors; the block types of RDRR
-    /// (Q4_K_M is GGML's Q4_K), then those that keep GGML's names. MXFP4 is left out: its name covers two ways to store.
+    /// (Q4_K_M is GGML's Q4_K), then those that keep GGML's names. MXFP4 is left out: its name covers two ways to
+    /// store.
     private static let known: [String: (Int, Int)] = [
         "F64": (1, 8), "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2),
         "F8_E4M3": (1, 1), "F8_E5M2": (1, 1), "FP8E4": (1, 1), "FP8E5": (1, 1),

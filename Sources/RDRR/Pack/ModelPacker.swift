@@ -2,9 +2,9 @@
 
 /// Packs a GGUF file or a folder of safetensors files as a model folder (RDRR).
 ///
-/// The weights are copied in one pass, without ever being in memory as a whole. The same input and options give the same
-/// manifest, byte for byte. The folder appears under its name only when everything is on the disk; a failure leaves what
-/// was there before.
+/// The weights are copied in one pass, without ever being in memory as a whole. The same input and options give the
+/// same manifest, byte for byte. The folder appears under its name only when everything is on the disk; a failure
+/// leaves what was there before.
 public struct ModelPacker: Sendable {
     /// What may be chosen.
     public struct Options: Sendable {

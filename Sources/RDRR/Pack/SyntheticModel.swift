@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Wire
 
-/// Makes a GGUF file with the tensors of a SmolLM2-135M (the same names, shapes and block types) and random weights, for
-/// tests, benchmarks and demonstrations without a network. Same size and seed, same bytes.
+/// Makes a GGUF file with the tensors of a SmolLM2-135M (the same names, shapes and block types) and random weights,
+/// for tests, benchmarks and demonstrations without a network. Same size and seed, same bytes.
 public struct SyntheticModel: Sendable {
     /// The size of SmolLM2-135M-Instruct in Q4_1, in bytes.
     public static let usualSize = 98_362_432
@@ -191,8 +191,8 @@ private struct WeightSource {
             used = words.count
         }
         bytes.removeLast(bytes.count - count)
-        // The high bytes of half-precision numbers; the low ones stay random. Q4_1: a scale of 1/256 and a minimum of -1/32,
-        // so that the sixteen values lie around zero. Q8_0: a scale of 1/2048.
+        // The high bytes of half-precision numbers; the low ones stay random. Q4_1: a scale of 1/256 and a minimum of
+        // -1/32, so that the sixteen values lie around zero. Q8_0: a scale of 1/2048.
         switch type {
         case 3:
             for block in stride(from: 0, to: count - 3, by: 20) {

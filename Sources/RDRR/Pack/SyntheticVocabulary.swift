@@ -31,7 +31,8 @@ struct SyntheticVocabulary {
         types += [Int32](repeating: 1, count: tokens.count - types.count)
     }
 
-    /// The character that stands for a byte in GPT-2's vocabularies: itself where it can be seen, else one from U+0100 on.
+    /// The character that stands for a byte in GPT-2's vocabularies: itself where it can be seen, else one from U+0100
+    /// on.
     private static func character(forByte byte: Int) -> Unicode.Scalar {
         func isVisible(_ byte: Int) -> Bool {
             (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || (0xAE...0xFF).contains(byte)
