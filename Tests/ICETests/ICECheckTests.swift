@@ -105,7 +105,9 @@ struct ICECheckTests {
         peer.advance(.seconds(3))
         #expect(peer.takeRequests().isEmpty)
         #expect(peer.actions.contains { if case .nominationStarted(_, .best) = $0 { true } else { false } })
-        let selections = peer.events.compactMap { if case .selectedPair(let pair) = $0 { pair.isNominated } else { nil } }
+        let selections = peer.events.compactMap {
+            if case .selectedPair(let pair) = $0 { pair.isNominated } else { nil }
+        }
         #expect(selections == [false, true])
     }
 

@@ -242,7 +242,9 @@ extension ICEAgent {
     /// Tells why a reflexive candidate makes no pair: it would be checked from its base, and there the host candidate
     /// stands already (RFC 8445 §6.1.2.4).
     private mutating func notePruned(base: Int, remote: Int) {
-        guard configuration.reportsDecisions, canPair(bases[base].address.ip, remotes[remote].address.ip) else { return }
+        guard configuration.reportsDecisions, canPair(bases[base].address.ip, remotes[remote].address.ip) else {
+            return
+        }
         note(.pairPruned(base: bases[base].address, remote: remotes[remote].address, .redundant))
     }
 
