@@ -193,6 +193,32 @@ struct ICECheckTests {
         #expect(peer.pair?.remoteAddress == other)
     }
 
+    @Test("a pair that was dropped with nomination comes back when an aggressive peer nominates it, for three seconds")
+    func aggressive() {
+        for (wait, moves) in [(Duration.seconds(1), true), (.seconds(4), false)] {
+            let peer = ScriptedPeer(role: .controlled)
+            let other = address("192.0.2.12:1")
+            peer.start(candidates: [
+                peer.candidate("192.0.2.2:6000", priority: 2000, foundation: "b"),
+                peer.candidate("192.0.2.12:1", priority: 1000, foundation: "b"),
+            ])
+            peer.receive(peer.check { $0.append(.useCandidate) })
+            peer.answerAll()
+            peer.advance(.milliseconds(60))
+            peer.answerAll()
+            #expect(peer.state == .completed)
+            #expect(peer.pairs.count == 1)
+            peer.advance(wait)
+            _ = peer.takeMessages()
+            peer.receive(peer.check(), from: other)
+            #expect(peer.takeRequests().isEmpty)
+            peer.receive(peer.check { $0.append(.useCandidate) }, from: other)
+            #expect(peer.takeRequests().count == (moves ? 1 : 0))
+            // Its priority is the lower one: the first stays.
+            #expect(peer.pair?.remoteAddress == peer.remote)
+        }
+    }
+
     @Test("487 switches the role once and checks the pair again, with a new tie-breaker")
     func roleConflict() throws {
         let peer = ScriptedPeer()
