@@ -25,7 +25,8 @@ struct ICECandidateTests {
     func parts() throws {
         let candidate = try #require(
             ICECandidate(
-                sdp: "candidate:f 1 UDP 1694498815 203.0.113.5 6000 typ srflx raddr 10.0.0.1 rport 5000 foo bar ufrag x"))
+                sdp: "candidate:f 1 UDP 1694498815 203.0.113.5 6000 typ srflx raddr 10.0.0.1 rport 5000 foo bar ufrag x"
+            ))
         #expect(candidate.transport == .udp)
         #expect(candidate.address == SocketAddress("203.0.113.5:6000"))
         #expect(candidate.relatedAddress == SocketAddress("10.0.0.1:5000"))

@@ -105,7 +105,9 @@ struct ICECheckTests {
         peer.advance(.seconds(3))
         #expect(peer.takeRequests().isEmpty)
         #expect(peer.actions.contains { if case .nominationStarted(_, .best) = $0 { true } else { false } })
-        let selections = peer.events.compactMap { if case .selectedPair(let pair) = $0 { pair.isNominated } else { nil } }
+        let selections = peer.events.compactMap {
+            if case .selectedPair(let pair) = $0 { pair.isNominated } else { nil }
+        }
         #expect(selections == [false, true])
     }
 
@@ -189,6 +191,32 @@ struct ICECheckTests {
         let follow = try #require(peer.takeRequests().last)
         peer.receive(peer.response(to: follow), from: other)
         #expect(peer.pair?.remoteAddress == other)
+    }
+
+    @Test("a pair that was dropped with nomination comes back when an aggressive peer nominates it, for three seconds")
+    func aggressive() {
+        for (wait, moves) in [(Duration.seconds(1), true), (.seconds(4), false)] {
+            let peer = ScriptedPeer(role: .controlled)
+            let other = address("192.0.2.12:1")
+            peer.start(candidates: [
+                peer.candidate("192.0.2.2:6000", priority: 2000, foundation: "b"),
+                peer.candidate("192.0.2.12:1", priority: 1000, foundation: "b"),
+            ])
+            peer.receive(peer.check { $0.append(.useCandidate) })
+            peer.answerAll()
+            peer.advance(.milliseconds(60))
+            peer.answerAll()
+            #expect(peer.state == .completed)
+            #expect(peer.pairs.count == 1)
+            peer.advance(wait)
+            _ = peer.takeMessages()
+            peer.receive(peer.check(), from: other)
+            #expect(peer.takeRequests().isEmpty)
+            peer.receive(peer.check { $0.append(.useCandidate) }, from: other)
+            #expect(peer.takeRequests().count == (moves ? 1 : 0))
+            // Its priority is the lower one: the first stays.
+            #expect(peer.pair?.remoteAddress == peer.remote)
+        }
     }
 
     @Test("487 switches the role once and checks the pair again, with a new tie-breaker")

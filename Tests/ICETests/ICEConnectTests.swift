@@ -171,7 +171,9 @@ struct ICEConnectTests {
         #expect(first != log(seed + 1))
     }
 
-    @Test("two agents with one role settle it by tie-breaker", arguments: [ICEAgent.Role.controlling, .controlled], 0..<6)
+    @Test(
+        "two agents with one role settle it by tie-breaker",
+        arguments: [ICEAgent.Role.controlling, .controlled], 0..<6)
     func glare(role: ICEAgent.Role, seed: UInt64) throws {
         let net = Simulation(seed: seed)
         net.link.jitter = .milliseconds(Int64(seed) * 10)

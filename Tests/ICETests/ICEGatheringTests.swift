@@ -35,7 +35,9 @@ struct ICEGatheringTests {
         #expect(peer.actions.contains(.gatheringCompleted(.noServers)))
     }
 
-    @Test("a server's answer makes a reflexive candidate, of old servers too", arguments: [Simulation.Server.answers, .classic])
+    @Test(
+        "a server's answer makes a reflexive candidate, of old servers too",
+        arguments: [Simulation.Server.answers, .classic])
     func reflexive(server: Simulation.Server) throws {
         let (_, peer) = gather([good: server])
         #expect(peer.gatheredAt == Timestamp(nanoseconds: 10_000_000))

@@ -37,12 +37,13 @@ struct ICERequestTests {
         let peer = ScriptedPeer()
         peer.start()
         _ = peer.takeMessages()
+        peer.tieBreaker = 0
         let cases: [(name: String, bytes: [UInt8], code: Int, isProved: Bool)] = [
             ("no integrity", peer.check(integrity: false), 400, false),
             ("wrong fragment", peer.check(ufrag: "nobody"), 401, false),
             ("wrong password", peer.check(password: "wrongwrongwrongwrongwrong"), 401, false),
             ("unknown attribute", peer.check { $0.append(STUNAttribute.Kind(rawValue: 0x7FF0)) }, 420, true),
-            ("same role", { peer.tieBreaker = 0; return peer.check(role: .controlling) }(), 487, true),
+            ("same role", peer.check(role: .controlling), 487, true),
         ]
         for (name, bytes, code, isProved) in cases {
             peer.receive(bytes)

@@ -100,7 +100,8 @@ struct Checklist: Sendable {
         guard !isStarted else { return }
         isStarted = true
         var seen: Set<String> = []
-        for index in pairs.indices where pairs[index].state == .frozen && seen.insert(pairs[index].foundation).inserted {
+        for index in pairs.indices where pairs[index].state == .frozen && seen.insert(pairs[index].foundation).inserted
+        {
             pairs[index].state = .waiting
         }
     }

@@ -37,7 +37,7 @@ struct ConsentMonitor: Sendable {
     /// Sets the time of the next request: the base period times 0.8 to 1.2, never below 4 s (RFC 7675 §5.1).
     mutating func schedule(now: Timestamp, configuration: ICEAgent.Configuration, entropy: inout Entropy) {
         guard let interval = configuration.consentInterval else { return }
-        let base = max(interval, .seconds(5)).nanoseconds
+        let base = min(max(interval, .seconds(5)), .seconds(86_400)).nanoseconds
         let spread = base / 5
         let offset = Int64(entropy.next() % UInt64(2 * spread + 1)) - spread
         nextRequest = now + .nanoseconds(base + offset)

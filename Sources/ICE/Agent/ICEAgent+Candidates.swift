@@ -144,8 +144,9 @@ extension ICEAgent {
         }
         remoteCredentials = credentials
         if lite { switchRole(to: .controlling, because: .litePeer) }
-        // RFC 8445 §14.2: the higher of both proposals; who proposes none proposes 50 ms.
-        pacing = max(pacing, announced ?? .milliseconds(50))
+        // RFC 8445 §14.2: the higher of both proposals; who proposes none proposes 50 ms. Beyond seconds a proposal is a
+        // mistake.
+        pacing = max(pacing, min(announced ?? .milliseconds(50), .seconds(5)))
         nextCheck = clock
         pacDeadline = clock + configuration.pacTimeout
         setState(.checking)
@@ -242,7 +243,9 @@ extension ICEAgent {
     /// Tells why a reflexive candidate makes no pair: it would be checked from its base, and there the host candidate
     /// stands already (RFC 8445 §6.1.2.4).
     private mutating func notePruned(base: Int, remote: Int) {
-        guard configuration.reportsDecisions, canPair(bases[base].address.ip, remotes[remote].address.ip) else { return }
+        guard configuration.reportsDecisions, canPair(bases[base].address.ip, remotes[remote].address.ip) else {
+            return
+        }
         note(.pairPruned(base: bases[base].address, remote: remotes[remote].address, .redundant))
     }
 
@@ -258,7 +261,8 @@ extension ICEAgent {
         let other = remotes[remote].candidate
         let insertion = checklist.insert(
             base: base, remote: remote, foundation: "\(host.foundation):\(other.foundation)",
-            priority: pairPriority(local: host.priority, remote: other.priority), limit: configuration.maximumPairs)
+            priority: Self.pairPriority(role, local: host.priority, remote: other.priority),
+            limit: configuration.maximumPairs)
         switch insertion {
         case .added(let pair, let removed):
             if let removed {
@@ -276,7 +280,7 @@ extension ICEAgent {
         return nil
     }
 
-    func pairPriority(local: UInt32, remote: UInt32) -> UInt64 {
+    private static func pairPriority(_ role: Role, local: UInt32, remote: UInt32) -> UInt64 {
         role == .controlling
             ? ICECandidatePair.priority(controlling: local, controlled: remote)
             : ICECandidatePair.priority(controlling: remote, controlled: local)
@@ -289,11 +293,7 @@ extension ICEAgent {
             let local = locals[pair.validLocal ?? bases[pair.base].host].candidate
             let remote = remotes[pair.remote].candidate
             let foundation = "\(locals[bases[pair.base].host].candidate.foundation):\(remote.foundation)"
-            let priority =
-                role == .controlling
-                ? ICECandidatePair.priority(controlling: local.priority, controlled: remote.priority)
-                : ICECandidatePair.priority(controlling: remote.priority, controlled: local.priority)
-            return (priority, foundation)
+            return (Self.pairPriority(role, local: local.priority, remote: remote.priority), foundation)
         }
     }
 }

@@ -5,8 +5,8 @@ internal import Wire
 //   broken or without FINGERPRINT: nothing · unauthenticated: 400 or 401 · not understood: 420 · same role: 487 or a switch
 //   otherwise success, then a candidate if the source is new, a triggered check, and the nominated flag
 extension ICEAgent {
-    /// What a Binding request may hold that this agent knows, and, where it has no use for it, ignores (RFC 8489 §6.3).
-    private static let known: Set<STUNAttribute.Kind> = [
+    /// What a message may hold that must be understood and is: where there is no use for it, it is ignored (RFC 8489 §6.3).
+    static let understood: Set<STUNAttribute.Kind> = [
         .mappedAddress, .username, .messageIntegrity, .errorCode, .unknownAttributes, .realm, .nonce,
         .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .priority, .useCandidate,
     ]
@@ -33,7 +33,7 @@ extension ICEAgent {
             return
         }
         let integrity = STUNIntegrity(key: key, algorithm: algorithm)
-        let unknown = request.unknownRequired(known: Self.known)
+        let unknown = request.unknownRequired(known: Self.understood)
         guard unknown.isEmpty else {
             refuse(request, .unknownAttribute, unknown: unknown, from: source, base: base, integrity: integrity)
             return

@@ -2,12 +2,6 @@
 internal import Wire
 
 extension ICEAgent {
-    /// What a response may hold that must be understood.
-    private static let known: Set<STUNAttribute.Kind> = [
-        .mappedAddress, .username, .messageIntegrity, .errorCode, .unknownAttributes, .realm, .nonce,
-        .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .priority, .useCandidate,
-    ]
-
     mutating func handleResponse(
         _ response: STUNMessage, _ bytes: RawSpan, from source: SocketAddress, base: Int
     ) {
@@ -28,7 +22,7 @@ extension ICEAgent {
             checkFailed(transaction, .asymmetric(from: source, at: bases[base].address))
             return
         }
-        guard response.unknownRequired(known: Self.known).isEmpty else {
+        guard response.unknownRequired(known: Self.understood).isEmpty else {
             checkFailed(transaction, .malformed)
             return
         }
@@ -163,7 +157,7 @@ extension ICEAgent {
             return
         }
         // RFC 8445 §5.1.1.2: servers from before RFC 5389 answer with MAPPED-ADDRESS.
-        guard response.unknownRequired(known: Self.known).isEmpty,
+        guard response.unknownRequired(known: Self.understood).isEmpty,
             let mapped = response.xorMappedAddress ?? response.mappedAddress,
             mapped.ip.family == bases[request.base].address.ip.family, !mapped.ip.isUnspecified, mapped.port != 0
         else {

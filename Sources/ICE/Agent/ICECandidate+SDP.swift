@@ -61,7 +61,8 @@ extension ICECandidate: LosslessStringConvertible {
             case .name(let name): name
             }
         let transportText = transport == .udp ? "udp" : "tcp"
-        var text = "candidate:\(foundation) \(component) \(transportText) \(priority) \(hostText) \(port) typ \(kind.rawValue)"
+        var text = "candidate:\(foundation) \(component) \(transportText) \(priority) \(hostText) \(port)"
+        text += " typ \(kind.rawValue)"
         if let relatedAddress {
             text += " raddr \(relatedAddress.ip.withoutScope) rport \(relatedAddress.port)"
         }
@@ -74,7 +75,8 @@ extension ICECandidate: LosslessStringConvertible {
         // RFC 1123 §2.1 names, not all digits and dots (that would be a mistyped address) and within RFC 1035's 255.
         guard word.utf8.count <= 255, word.utf8.contains(where: { ($0 | 0x20) >= 0x61 && ($0 | 0x20) <= 0x7A }),
             word.utf8.allSatisfy({
-                (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20) || $0 == 0x2D || $0 == 0x2E || $0 == 0x5F
+                (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20) || $0 == 0x2D || $0 == 0x2E
+                    || $0 == 0x5F
             })
         else { return nil }
         return .name(String(word))

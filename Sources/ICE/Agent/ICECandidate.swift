@@ -39,7 +39,9 @@ public struct ICECandidate: Hashable, Sendable {
 
     /// A name and a value at the end of a candidate line; kept as they are.
     public struct Extension: Hashable, Sendable {
+        /// What it is about.
         public var name: String
+        /// What it says.
         public var value: String
 
         /// An extension from its parts.

@@ -194,8 +194,3 @@ public struct ICEDecision: Hashable, Sendable {
         case consentLost
     }
 }
-
-extension ICEDecision: CustomStringConvertible {
-    /// Time and action for a log.
-    public var description: String { "\(time) \(action)" }
-}

@@ -62,7 +62,8 @@ struct TransactionTable: Sendable {
 
     /// Adds a transaction whose first copy leaves now.
     mutating func append(_ transaction: Transaction) {
-        if let pair = transaction.purpose.pair, entries.count(where: { $0.purpose.pair == pair }) >= Self.maximumPerPair,
+        if let pair = transaction.purpose.pair,
+            entries.count(where: { $0.purpose.pair == pair }) >= Self.maximumPerPair,
             let oldest = entries.firstIndex(where: { $0.purpose.pair == pair })
         {
             entries.remove(at: oldest)

@@ -140,11 +140,13 @@ public struct STUNMessage: Hashable, Sendable {
         }
     }
 
+    /// Equal in class, method, transaction and attributes; how a message was proved does not count.
     public static func == (lhs: STUNMessage, rhs: STUNMessage) -> Bool {
         lhs.messageClass == rhs.messageClass && lhs.method == rhs.method && lhs.transactionID == rhs.transactionID
             && lhs.attributes == rhs.attributes
     }
 
+    /// Hashes what makes messages equal.
     public func hash(into hasher: inout Hasher) {
         hasher.combine(transactionID)
         hasher.combine(messageClass)

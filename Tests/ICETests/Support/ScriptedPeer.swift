@@ -16,7 +16,10 @@ final class ScriptedPeer {
     private(set) var deadline: Timestamp?
     private var entropy: Entropy
 
-    init(role: ICEAgent.Role = .controlling, seed: UInt64 = 9, _ configure: (inout ICEAgent.Configuration) -> Void = { _ in }) {
+    init(
+        role: ICEAgent.Role = .controlling, seed: UInt64 = 9,
+        _ configure: (inout ICEAgent.Configuration) -> Void = { _ in }
+    ) {
         entropy = Entropy(seed: seed)
         var configuration = ICEAgent.Configuration()
         configuration.role = role
