@@ -13,6 +13,12 @@ extension SCTPAssociation {
         /// The longest SCTP packet, common header included, in bytes: 1,200 bytes of UDP payload (RFC 8831 §5) less a
         /// DTLS 1.2 record's 37 bytes (header 13, explicit nonce 8, tag 16), cut to a multiple of four.
         public var maxPacketSize = 1160
+        /// How much usrsctp puts into what it takes for one packet; it is cut into packets of `maxPacketSize` on its way
+        /// out. Twice as large costs less CPU time, and lets windows start, grow and recover twice as fast.
+        public var bundleSize = 1160
+        /// Whether the packets of one batch reach usrsctp joined into one where they can be. A joined packet of several is
+        /// acknowledged at once.
+        public var joinsReceived = true
         /// Bytes usrsctp holds for sending, unacknowledged ones included. Large windows overshoot and cost cache misses:
         /// start small, grow with the product of bandwidth and delay.
         public var sendBuffer = 1 << 20
@@ -121,11 +127,17 @@ extension SCTPAssociation {
             try check("SCTP_EVENT \(event)", cusrsctp_subscribe(socket, UInt16(event)))
         }
         try check("usrsctp_bind", cusrsctp_bind(socket, handle.rawValue, configuration.localPort))
+        // A chunk fills a packet: usrsctp adds 20 bytes for an IPv4 header that AF_CONN does not have, and 28 for the
+        // common header and that of DATA.
+        let packet = max(512, configuration.maxPacketSize)
+        var segment = sctp_assoc_value()
+        segment.assoc_value = UInt32(packet - 48)
+        try set(SCTP_MAXSEG, segment)
         // usrsctp counts what follows the common header of 12 bytes.
         try check(
             "SCTP_PEER_ADDR_PARAMS",
             cusrsctp_set_path(
-                socket, 0, configuration.remotePort, UInt32(max(512, configuration.maxPacketSize) - 12),
+                socket, 0, configuration.remotePort, UInt32(max(packet, configuration.bundleSize) - 12),
                 configuration.heartbeatInterval))
     }
 }

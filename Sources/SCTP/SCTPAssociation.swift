@@ -15,6 +15,9 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
     /// What became of packets.
     public private(set) var counters = Counters()
 
+    /// How much is received before packets are joined freely: more than the product of bandwidth and delay of most paths.
+    private static let startingBytes: UInt64 = 4 << 20
+
     private let socket: SCTPSocket
     /// Whether the handshake was started.
     public private(set) var isConnecting = false
@@ -63,15 +66,27 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
             counters.packetsDropped &+= UInt64(batch.count)
             return
         }
-        var accepted = 0
-        var rejected: [Int] = []
-        for index in 0..<batch.count {
-            if batch[index].withUnsafeBytes({ accepts($0) }) { accepted += 1 } else { rejected.append(index) }
-        }
-        guard accepted > 0 else { return }
-        SCTPRuntime.shared.call {
-            for index in 0..<batch.count where !rejected.contains(index) {
-                batch[index].withUnsafeBytes { input($0) }
+        if batch.count == 1 { return receive(batch[0]) }
+        batch.withUnsafeBytes { all in
+            var good: [Range<Int>] = []
+            good.reserveCapacity(batch.count)
+            for index in 0..<batch.count {
+                let range = batch.range(index)
+                if accepts(UnsafeRawBufferPointer(rebasing: all[range])) { good.append(range) }
+            }
+            SCTPRuntime.shared.call {
+                // A sender in slow start grows its window with the number of SACKs (RFC 9260 §7.2.1), so it gets one for
+                // every second packet at first.
+                let isStarting = counters.bytesReceived < Self.startingBytes
+                var joiner = PacketJoiner(into: SCTPRuntime.shared.joined, maxPackets: isStarting ? 2 : 64)
+                for range in good {
+                    let packet = UnsafeRawBufferPointer(rebasing: all[range])
+                    if configuration.joinsReceived, joiner.append(packet) { continue }
+                    if let joined = joiner.take() { input(joined) }
+                    if configuration.joinsReceived, joiner.append(packet) { continue }
+                    input(packet)
+                }
+                if let joined = joiner.take() { input(joined) }
             }
         }
     }
@@ -144,6 +159,7 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
             return false
         }
         counters.packetsReceived &+= 1
+        counters.bytesReceived &+= UInt64(packet.count)
         return true
     }
 
@@ -175,6 +191,8 @@ extension SCTPAssociation {
     public struct Counters: Hashable, Sendable {
         /// Handed to usrsctp.
         public var packetsReceived: UInt64 = 0
+        /// Their bytes.
+        public var bytesReceived: UInt64 = 0
         /// Dropped for their checksum.
         public var checksumErrors: UInt64 = 0
         /// Dropped for their size, or because the association was not there.

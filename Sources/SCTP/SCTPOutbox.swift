@@ -11,6 +11,8 @@ final class SCTPOutbox: Sendable {
     struct State: ~Copyable {
         /// Whose packets these are; `nil` while the outbox lies in the pool.
         var owner: SCTPHandle?
+        /// The longest packet to leave.
+        var maxPacketSize = 0
         /// Waiting to be sent.
         var packets = PacketBuffer(capacity: 2048)
         /// Payload bytes of user messages that were put into packets for the first time, counted by stream.
@@ -23,18 +25,13 @@ final class SCTPOutbox: Sendable {
 
     let state = Mutex(State())
 
-    /// Takes a finished packet but for its checksum. Answers whether it was the first to wait.
-    func append(_ packet: UnsafeMutableRawBufferPointer, from handle: SCTPHandle) -> Bool {
+    /// Takes a packet that is finished but for its checksum. Answers whether it was the first to wait.
+    func append(_ packet: UnsafeRawBufferPointer, from handle: SCTPHandle) -> Bool {
         guard packet.count >= 12 else { return false }
-        SCTPChecksum.write(into: packet)
         return state.withLock { state in
             guard state.owner == handle else { return false }
             let wasEmpty = state.packets.isEmpty
-            state.packets.append(maximumLength: packet.count) { destination in
-                destination.copyMemory(from: UnsafeRawBufferPointer(packet))
-                return packet.count
-            }
-            state.countData(UnsafeRawBufferPointer(packet))
+            state.split(packet)
             return wasEmpty
         }
     }
@@ -54,42 +51,60 @@ final class SCTPOutbox: Sendable {
 }
 
 extension SCTPOutbox.State {
-    /// Forgets everything and belongs to `handle`.
-    mutating func reset(owner: SCTPHandle?) {
+    /// Forgets everything and belongs to `owner`.
+    mutating func reset(owner: SCTPHandle?, maxPacketSize: Int) {
         self.owner = owner
+        self.maxPacketSize = maxPacketSize
         packets.removeAll()
         transmitted.removeAll()
         totalTransmitted = 0
         highestTSN = nil
     }
 
-    /// Walks the chunks of one of our own packets (RFC 9260 §3.2) and counts user data that leaves for the first time.
-    fileprivate mutating func countData(_ packet: UnsafeRawBufferPointer) {
-        var offset = 12
-        while offset + 16 <= packet.count {
-            let length = Int(UInt16(bigEndian: packet.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self)))
-            // DATA (RFC 9260 §3.3.1): type 0, TSN at 4, stream at 8, payload protocol at 12, user data from 16.
-            if packet[offset] == 0, length > 16 {
-                let tsn = UInt32(bigEndian: packet.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self))
-                let isNew = highestTSN.map { Int32(bitPattern: tsn &- $0) > 0 } ?? true
-                if isNew {
-                    highestTSN = tsn
-                    let ppid = UInt32(bigEndian: packet.loadUnaligned(fromByteOffset: offset + 12, as: UInt32.self))
-                    if PayloadProtocol(rawValue: ppid)?.countsAsBuffered ?? true {
-                        let stream = packet.loadUnaligned(fromByteOffset: offset + 8, as: UInt16.self)
-                        count(length - 16, on: Int(UInt16(bigEndian: stream)))
-                    }
-                }
+    /// Cuts a bundle between chunks (RFC 9260 §3, §6.10) into packets that are short enough, counting user data on the way.
+    /// A chunk that is too long by itself gets a packet of its own.
+    fileprivate mutating func split(_ bundle: UnsafeRawBufferPointer) {
+        var start = 12
+        repeat {
+            var end = start
+            while end + 4 <= bundle.count {
+                let length = Int(UInt16(bigEndian: bundle.loadUnaligned(fromByteOffset: end + 2, as: UInt16.self)))
+                let next = min(end + max(4, (length + 3) & ~3), bundle.count)
+                if 12 + next - start > maxPacketSize, end > start { break }
+                if bundle[end] == 0, length > 16 { countData(bundle, at: end, length) }
+                end = next
             }
-            offset += max(4, (length + 3) & ~3)
+            // What is too short for a chunk goes along.
+            if bundle.count - end < 4 { end = bundle.count }
+            append(header: UnsafeRawBufferPointer(rebasing: bundle[..<12]), chunks: UnsafeRawBufferPointer(rebasing: bundle[start..<end]))
+            start = end
+        } while start < bundle.count
+    }
+
+    private mutating func append(header: UnsafeRawBufferPointer, chunks: UnsafeRawBufferPointer) {
+        let count = header.count + chunks.count
+        packets.append(maximumLength: count) { packet in
+            packet.copyMemory(from: header)
+            UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]).copyMemory(from: chunks)
+            SCTPChecksum.write(into: packet)
+            return count
         }
     }
 
-    private mutating func count(_ bytes: Int, on stream: Int) {
+    /// Counts the user data of a DATA chunk (RFC 9260 §3.3.1: TSN at 4, stream at 8, payload protocol at 12) that leaves
+    /// for the first time.
+    private mutating func countData(_ packet: UnsafeRawBufferPointer, at offset: Int, _ length: Int) {
+        guard offset + 16 <= packet.count else { return }
+        let tsn = UInt32(bigEndian: packet.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self))
+        if let highestTSN, Int32(bitPattern: tsn &- highestTSN) <= 0 { return }
+        highestTSN = tsn
+        let ppid = UInt32(bigEndian: packet.loadUnaligned(fromByteOffset: offset + 12, as: UInt32.self))
+        if let known = PayloadProtocol(rawValue: ppid), !known.countsAsBuffered { return }
+        let stream = Int(UInt16(bigEndian: packet.loadUnaligned(fromByteOffset: offset + 8, as: UInt16.self)))
         if stream >= transmitted.count {
             transmitted.append(contentsOf: repeatElement(0, count: stream + 1 - transmitted.count))
         }
-        transmitted[stream] += bytes
-        totalTransmitted += bytes
+        transmitted[stream] += length - 16
+        totalTransmitted += length - 16
     }
 }

@@ -71,13 +71,16 @@ public final class SCTPRuntime: Sendable {
         cusrsctp_tune_malloc()
     }
 
+    /// Where packets of a batch are joined, under the lock.
+    nonisolated(unsafe) let joined = UnsafeMutableRawBufferPointer.allocate(byteCount: PacketJoiner.capacity, alignment: 16)
+
     /// Makes a call of usrsctp.
     func call<Result: ~Copyable, Failure: Error>(_ body: () throws(Failure) -> sending Result) throws(Failure) -> Result {
         try calls.withLock { (_) throws(Failure) in try body() }
     }
 
     /// A fresh handle with its outbox; usrsctp knows the handle as a local address from here on.
-    func register() throws(SCTPError) -> (SCTPHandle, SCTPOutbox) {
+    func register(maxPacketSize: Int) throws(SCTPError) -> (SCTPHandle, SCTPOutbox) {
         try calls.withLock { (state) throws(SCTPError) in
             let handle: SCTPHandle
             let outbox: SCTPOutbox
@@ -91,7 +94,7 @@ public final class SCTPRuntime: Sendable {
                 outboxes[state.slotsMade] = Unmanaged.passRetained(outbox)
                 state.slotsMade += 1
             }
-            outbox.state.withLock { $0.reset(owner: handle) }
+            outbox.state.withLock { $0.reset(owner: handle, maxPacketSize: maxPacketSize) }
             usrsctp_register_address(UnsafeMutableRawPointer(bitPattern: handle.rawValue))
             return (handle, outbox)
         }
@@ -120,7 +123,7 @@ public final class SCTPRuntime: Sendable {
     func release(_ handle: SCTPHandle, deregistering: Bool) {
         calls.withLock { state in
             if deregistering { usrsctp_deregister_address(UnsafeMutableRawPointer(bitPattern: handle.rawValue)) }
-            outbox(slot: handle.slot)?.state.withLock { $0.reset(owner: nil) }
+            outbox(slot: handle.slot)?.state.withLock { $0.reset(owner: nil, maxPacketSize: 0) }
             state.free.append((handle.slot, handle.generation &+ 1))
         }
     }
@@ -130,7 +133,7 @@ public final class SCTPRuntime: Sendable {
     }
 
     /// usrsctp hands out a packet.
-    fileprivate func output(_ packet: UnsafeMutableRawBufferPointer, from handle: SCTPHandle) {
+    fileprivate func output(_ packet: UnsafeRawBufferPointer, from handle: SCTPHandle) {
         guard let outbox = outbox(slot: handle.slot) else { return }
         if outbox.append(packet, from: handle) { touch(handle) }
     }
@@ -178,7 +181,7 @@ private func sctpOutput(
 ) -> Int32 {
     guard let address, let packet else { return 0 }
     SCTPRuntime.shared.output(
-        UnsafeMutableRawBufferPointer(start: packet, count: length),
+        UnsafeRawBufferPointer(start: packet, count: length),
         from: SCTPHandle(rawValue: UInt(bitPattern: address)))
     return 0
 }

@@ -12,7 +12,7 @@ extension SCTPSuite {
             let id = try pair.a.open(label: "x")
             #expect(pair.run { $0.has(.opened(id), at: .a) })
             #expect(pair.a.bufferedAmount(id) == 0)
-            for index in 0..<64 { try pair.a.send(id, pattern(65_536, index).span.bytes) }
+            for index in 0..<64 { try pair.a.send(id, pattern(65_536, index % 4).span.bytes) }
             let first = pair.a.bufferedAmount(id)
             #expect(first <= 64 * 65_536 && first > 64 * 65_536 - 20_000)
             var last = first
@@ -23,7 +23,7 @@ extension SCTPSuite {
             }
             #expect(last == 0)
             #expect(pair.run(ticks: 100) { $0.messages[1].count == 64 })
-            #expect(pair.messages[1].map(\.bytes) == (0..<64).map { pattern(65_536, $0) })
+            #expect(pair.messages[1].map(\.bytes) == (0..<64).map { pattern(65_536, $0 % 4) })
         }
 
         @Test("the low threshold is reported once for each fall")
@@ -32,8 +32,9 @@ extension SCTPSuite {
             let id = try pair.a.open(label: "x")
             #expect(pair.run { $0.has(.opened(id), at: .a) })
             pair.a.setLowThreshold(id, 500_000)
+            let bytes = pattern(65_536)
             for round in 1...2 {
-                for index in 0..<32 { try pair.a.send(id, pattern(65_536, index).span.bytes) }
+                for _ in 0..<32 { try pair.a.send(id, bytes.span.bytes) }
                 #expect(pair.run(ticks: 3000) { $0.a.bufferedAmount(id) == 0 })
                 _ = pair.run(ticks: 5)
                 #expect(pair.events[0].filter { $0 == .bufferedAmountLow(id) }.count == round)
@@ -50,16 +51,16 @@ extension SCTPSuite {
             let bulk = try pair.a.open(label: "bulk")
             let control = try pair.a.open(label: "control")
             #expect(pair.run { $0.has(.opened(control), at: .a) })
-            for index in 0..<200 { try pair.a.send(bulk, pattern(65_536, index).span.bytes) }
+            for index in 0..<100 { try pair.a.send(bulk, pattern(65_536, index % 4).span.bytes) }
             _ = pair.run(ticks: 40)
             let before = pair.messages[1].count
             try pair.a.send(control, text: "now")
             let start = pair.ticks
             #expect(pair.run(ticks: 200) { $0.messages[1].contains { $0.id == control } })
             // What is in flight, and one message.
-            #expect(pair.ticks - start <= 20)
-            #expect(pair.messages[1].count - before < 100)
-            #expect(pair.run(ticks: 20_000) { $0.messages[1].count == 201 })
+            #expect(pair.ticks - start <= 24)
+            #expect(pair.messages[1].count - before <= 20)
+            #expect(pair.run(ticks: 20_000) { $0.messages[1].count == 101 })
         }
 
         @Test("two bulk channels share")

@@ -149,5 +149,8 @@ final class ChannelPair {
 
 /// Bytes that differ from message to message.
 func pattern(_ count: Int, _ salt: Int = 0) -> [UInt8] {
-    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &+ salt &* 7) }
+    [UInt8](unsafeUninitializedCapacity: count) { bytes, initialized in
+        for index in 0..<count { bytes[index] = UInt8(truncatingIfNeeded: index &* 31 &+ index >> 8 &+ salt &* 7) }
+        initialized = count
+    }
 }

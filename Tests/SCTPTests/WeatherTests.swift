@@ -43,13 +43,16 @@ extension SCTPSuite {
 
         @Test("a message that is tried once is lost or whole, and later ones follow")
         func maxRetransmitsZero() throws {
-            let pair = try ChannelPair(seed: 7)
+            let pair = try ChannelPair(seed: 7) {
+                $0.association.minRTO = 20
+                $0.association.maxRTO = 100
+            }
             let id = try pair.a.open(label: "x", ordered: true, reliability: .maxRetransmits(0))
             #expect(pair.run { $0.has(.opened(id), at: .a) })
             pair.weather.loss = 0.2
             for index in 0..<100 {
                 try pair.a.send(id, pattern(3000, index).span.bytes)
-                pair.tick()
+                _ = pair.run(ticks: 5)
             }
             pair.weather.loss = 0
             _ = pair.run(ticks: 500)
