@@ -13,6 +13,11 @@ enum LibraryError {
         return (code, "error \(String(code, radix: 16))")
     }
 
+    /// Empties the queue. It mostly is empty, and looking is cheaper than emptying.
+    static func clear() {
+        if ERR_peek_error() != 0 { ERR_clear_error() }
+    }
+
     /// The alert that an error stands for when the peer sent one: reasons from 1000 on (SSL_AD_REASON_OFFSET).
     static func alert(of code: UInt) -> UInt8? {
         // ERR_GET_REASON: the lower 23 bits.

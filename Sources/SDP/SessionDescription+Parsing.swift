@@ -39,7 +39,8 @@ extension SessionDescription {
         // RFC 9143 §6: port 0 with bundle-only is no refusal.
         isRejected = section.port == 0 && !(isBundled && section.value("bundle-only") != nil)
         isICELite = lines.session.contains { $0.name == "ice-lite" }
-        iceOptions = reader.values("ice-options").first?.value.split(separator: " ").map(String.init) ?? []
+        // RFC 8839 §5.6 separates by spaces, libdatachannel by commas.
+        iceOptions = reader.values("ice-options").first?.value.split { $0 == " " || $0 == "," }.map(String.init) ?? []
         candidates = reader.candidates
         endOfCandidates = reader.values("end-of-candidates").isEmpty == false
         tlsID = reader.values("tls-id").first.map { String($0.value) }
