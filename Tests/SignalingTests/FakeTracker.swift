@@ -27,7 +27,9 @@ final class FakeTracker: Sendable {
 
     var url: TrackerURL {
         get throws {
-            guard let url = TrackerURL("ws://127.0.0.1:\(listener.localAddress?.port ?? 0)/x") else { throw ChannelError.eof }
+            guard let url = TrackerURL("ws://127.0.0.1:\(listener.localAddress?.port ?? 0)/x") else {
+                throw ChannelError.eof
+            }
             return url
         }
     }

@@ -31,7 +31,8 @@ enum TestCertificate {
         let files = NonBlockingFileIO(threadPool: .singleton)
         let paths = [folder + ".crt", folder + ".key"]
         for (path, text) in zip(paths, [certificate, key]) {
-            try await files.withFileHandle(path: path, mode: .write, flags: .allowFileCreation(posixMode: 0o600)) { handle in
+            try await files.withFileHandle(path: path, mode: .write, flags: .allowFileCreation(posixMode: 0o600)) {
+                handle in
                 try await files.write(fileHandle: handle, buffer: ByteBuffer(string: text + "\n"))
             }
         }

@@ -27,7 +27,10 @@ struct TrackerClientTests {
         ("closes", .closes),
         ("404", .bytes(Array("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".utf8))),
         ("200", .bytes(Array("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".utf8))),
-        ("redirect", .bytes(Array("HTTP/1.1 301 Moved\r\nLocation: ws://elsewhere/\r\nContent-Length: 0\r\n\r\n".utf8))),
+        (
+            "redirect",
+            .bytes(Array("HTTP/1.1 301 Moved\r\nLocation: ws://elsewhere/\r\nContent-Length: 0\r\n\r\n".utf8))
+        ),
         ("101 without key", .bytes(Array("HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n".utf8))),
         ("rubbish", .bytes((0..<5000).map { UInt8(truncatingIfNeeded: $0 &* 37) })),
         ("endless header", .bytes(Array(("HTTP/1.1 101 X\r\n" + String(repeating: "a: b\r\n", count: 50_000)).utf8))),
@@ -58,7 +61,8 @@ struct TrackerClientTests {
         try await FakeTracker.with(.silent) { url = try $0.url }
         let client = client(try #require(url))
         client.start(TrackerStatus(left: 1)) { _ in [] }
-        #expect(await first(of: client) { if case .disconnected(.unreachable(let text)) = $0 { text } else { nil } } != nil)
+        #expect(
+            await first(of: client) { if case .disconnected(.unreachable(let text)) = $0 { text } else { nil } } != nil)
         await client.stop()
     }
 
@@ -90,10 +94,12 @@ struct TrackerClientTests {
     /// Trackers that open a WebSocket and then misbehave.
     private static let misdeeds: [@Sendable (any Channel, String?) -> Void] = [
         { channel, message in if message != nil { channel.close(promise: nil) } },
-        { channel, message in if message != nil { WebSocketHandler.close(.policyViolation, side: .server, on: channel) } },
+        { channel, message in if message != nil { WebSocketHandler.close(.policyViolation, side: .server, on: channel) }
+        },
         { channel, _ in for _ in 0..<30 { WebSocketHandler.send("rubbish", side: .server, on: channel) } },
         { channel, _ in
-            let frame = WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(repeating: 0x20, count: (1 << 20) + 1))
+            let frame = WebSocketFrame(
+                fin: true, opcode: .text, data: ByteBuffer(repeating: 0x20, count: (1 << 20) + 1))
             channel.writeAndFlush(frame, promise: nil)
         },
         { channel, _ in
@@ -103,9 +109,12 @@ struct TrackerClientTests {
                     WebSocketFrame(fin: false, opcode: index == 0 ? .text : .continuation, data: data), promise: nil)
             }
         },
-        { channel, _ in channel.writeAndFlush(WebSocketFrame(fin: true, opcode: .continuation, data: ByteBuffer()), promise: nil) },
         { channel, _ in
-            let frame = WebSocketFrame(fin: true, opcode: WebSocketOpcode(encodedWebSocketOpcode: 3) ?? .text, data: ByteBuffer())
+            channel.writeAndFlush(WebSocketFrame(fin: true, opcode: .continuation, data: ByteBuffer()), promise: nil)
+        },
+        { channel, _ in
+            let frame = WebSocketFrame(
+                fin: true, opcode: WebSocketOpcode(encodedWebSocketOpcode: 3) ?? .text, data: ByteBuffer())
             channel.writeAndFlush(frame, promise: nil)
         },
     ]
@@ -131,7 +140,8 @@ struct TrackerClientTests {
             guard message != nil else { return }
             let text = JSON.object(["info_hash": .string(swarmHash.latin1), "interval": 77, "complete": 1]).serialized()
             let bytes = Array(text.utf8)
-            channel.write(WebSocketFrame(fin: false, opcode: .binary, data: ByteBuffer(bytes: bytes[..<9])), promise: nil)
+            channel.write(
+                WebSocketFrame(fin: false, opcode: .binary, data: ByteBuffer(bytes: bytes[..<9])), promise: nil)
             channel.write(WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer(string: "p")), promise: nil)
             channel.writeAndFlush(
                 WebSocketFrame(fin: true, opcode: .continuation, data: ByteBuffer(bytes: bytes[9...])), promise: nil)
@@ -139,7 +149,8 @@ struct TrackerClientTests {
         try await FakeTracker.with(.webSocket(answer: answer)) { tracker in
             let client = client(try tracker.url)
             client.start(TrackerStatus(left: 1)) { _ in [] }
-            #expect(await first(of: client) { if case .announced(let reply) = $0 { reply.interval } else { nil } } == 77)
+            #expect(
+                await first(of: client) { if case .announced(let reply) = $0 { reply.interval } else { nil } } == 77)
             await client.stop()
         }
     }
@@ -170,7 +181,8 @@ struct TrackerClientTests {
             configuration.trustRootsFile = certificate
             let trusting = TrackerClient(url: url, infoHash: swarmHash, configuration: configuration)
             trusting.start(TrackerStatus(left: 1)) { _ in [] }
-            #expect(await first(of: trusting) { if case .announced(let reply) = $0 { reply.interval } else { nil } } == 120)
+            #expect(
+                await first(of: trusting) { if case .announced(let reply) = $0 { reply.interval } else { nil } } == 120)
             await trusting.stop()
 
             let wary = client(url)
@@ -189,7 +201,9 @@ struct TrackerClientTests {
         try await FakeTracker.with(.silent) { silent in
             try await FakeTracker.with(.closes) { closing in
                 let set = TrackerSet(
-                    urls: [try closing.url.description, try silent.url.description, good, "udp://h:1", good + "/", "?"],
+                    urls: [
+                        try closing.url.description, try silent.url.description, good, "udp://h:1", good + "/", "?",
+                    ],
                     infoHash: swarmHash)
                 #expect(set.clients.count == 3)
                 #expect(set.unusable == ["udp://h:1", "?"])
