@@ -23,7 +23,8 @@ struct ContentRange: Hashable, Sendable {
             return
         }
         let bounds = span.split(separator: "-", omittingEmptySubsequences: false)
-        guard bounds.count == 2, let first = Int64(digits: bounds[0]), let last = Int64(digits: bounds[1]), first <= last,
+        guard bounds.count == 2, let first = Int64(digits: bounds[0]), let last = Int64(digits: bounds[1]),
+            first <= last,
             last < total ?? .max
         else { return nil }
         range = first..<last + 1

@@ -7,8 +7,9 @@ import Synchronization
 
 /// A model folder on any static web server: its manifest, ranges of its files, and the proofs of groups.
 ///
-/// Answers that end early are resumed at the byte where they ended, failures that may pass are tried again with growing
-/// pauses, and a server that ignores ranges is read from the start with the unwanted bytes skipped. Nothing is verified here.
+/// Answers that end early are resumed at the byte where they ended, failures that may pass are tried again with
+/// growing pauses, and a server that ignores ranges is read from the start with the unwanted bytes skipped. Nothing is
+/// verified here.
 public final class HTTPOrigin: Sendable {
     /// Knobs of the connections.
     public struct Configuration: Sendable {
@@ -26,15 +27,15 @@ public final class HTTPOrigin: Sendable {
         public init() {}
     }
 
-    /// Takes bytes of a file as they come, in order; `offset` counts from the start of the file. While it works nothing more is
-    /// read than fits the sockets; what it throws ends the transfer and is thrown on.
+    /// Takes bytes of a file as they come, in order; `offset` counts from the start of the file. While it works
+    /// nothing more is read than fits the sockets; what it throws ends the transfer and is thrown on.
     public typealias Consumer = @Sendable (_ bytes: [UInt8], _ offset: Int64) async throws -> Void
 
     /// The folder's address as it was given.
     public let base: String
 
-    /// Whether the server was seen to answer a range with the whole file. Then one request for a whole file costs less than
-    /// several for its parts.
+    /// Whether the server was seen to answer a range with the whole file. Then one request for a whole file costs less
+    /// than several for its parts.
     public var ignoresRanges: Bool { sawRangesIgnored.load(ordering: .relaxed) }
 
     private let address: OriginAddress
@@ -165,8 +166,9 @@ public final class HTTPOrigin: Sendable {
         if let range { request.headers.add(name: "Range", value: "bytes=\(range.lowerBound)-\(range.upperBound - 1)") }
         do {
             return try await client.execute(request, timeout: TimeAmount(configuration.idleTimeout))
-        } catch where !(error is HTTPClientError) && !(error is CancellationError) {
-            // Errors of sockets and of TLS, before there was any answer.
+        } catch let error {
+            if error is HTTPClientError || error is CancellationError { throw error }
+            // What is left are errors of sockets and of TLS, before there was any answer.
             try Task.checkCancellation()
             throw OriginFailure(error: OriginError(.unreachable, url: url, detail: "\(error)"), mayPass: true)
         }

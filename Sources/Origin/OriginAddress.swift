@@ -7,8 +7,8 @@ struct OriginAddress: Hashable, Sendable {
     /// The query with its question mark, which signed addresses need on every file; else empty.
     let query: String
 
-    /// Reads an address; `nil` for anything that is no `http` or `https` one. A slash at the end makes no difference, nor does
-    /// naming the folder's manifest.json.
+    /// Reads an address; `nil` for anything that is no `http` or `https` one. A slash at the end makes no difference,
+    /// nor does naming the folder's manifest.json.
     init?(_ text: String) {
         guard text.utf8.count <= 4096, text.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else { return nil }
         let lower = text.lowercased()

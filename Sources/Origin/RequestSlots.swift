@@ -2,8 +2,8 @@
 
 import Synchronization
 
-/// So many requests at a time, the others in the order in which they came. The client's own pool would let requests that wait
-/// time out.
+/// So many requests at a time, the others in the order in which they came. The client's own pool would let requests
+/// that wait time out.
 final class RequestSlots: Sendable {
     private struct State {
         var free: Int

@@ -97,7 +97,8 @@ struct HTTPOriginTests {
             let given = max(range.lowerBound - 50, 0)..<min(range.lowerBound + 50_000, range.upperBound)
             return .init(
                 status: .partialContent,
-                headers: ["Content-Range": "bytes \(given.lowerBound)-\(given.upperBound - 1)/*"], body: Array(file[given]))
+                headers: ["Content-Range": "bytes \(given.lowerBound)-\(given.upperBound - 1)/*"],
+                body: Array(file[given]))
         }
         try await TestHTTPServer.with(answer: answer) { server in
             let origin = try HTTPOrigin(base: server.base, configuration: hasty)
@@ -129,9 +130,15 @@ struct HTTPOriginTests {
         (.init(status: .noContent), .refused, 1),
         (.init(status: .found, headers: ["Location": "/elsewhere"]), .refused, 2),
         (.init(status: .partialContent, body: [1, 2, 3]), .invalidResponse, 1),
-        (.init(status: .partialContent, headers: ["Content-Range": "bytes 5-7/300000"], body: [1, 2, 3]), .invalidResponse, 1),
+        (
+            .init(status: .partialContent, headers: ["Content-Range": "bytes 5-7/300000"], body: [1, 2, 3]),
+            .invalidResponse, 1
+        ),
         (.init(status: .partialContent, headers: ["Content-Range": "bytes 0-2/3"], body: [1, 2, 3]), .wrongSize, 1),
-        (.init(status: .partialContent, headers: ["Content-Range": "bytes 0-2/-9"], body: [1, 2, 3]), .invalidResponse, 1),
+        (
+            .init(status: .partialContent, headers: ["Content-Range": "bytes 0-2/-9"], body: [1, 2, 3]),
+            .invalidResponse, 1
+        ),
         (.init(body: [1, 2, 3]), .wrongSize, 1),
         (.init(headers: ["Content-Encoding": "gzip"], body: file), .invalidResponse, 1),
         (.init(body: file, dropAfter: 0), .truncated, 5),

@@ -9,7 +9,8 @@ struct OriginAddressTests {
     @Test(
         "a folder's address gives those of its files",
         arguments: [
-            ("http://h", "http://h/a.bin"), ("http://h/", "http://h/a.bin"), ("HTTPS://h:8443/m//", "https://h:8443/m/a.bin"),
+            ("http://h", "http://h/a.bin"), ("http://h/", "http://h/a.bin"),
+            ("HTTPS://h:8443/m//", "https://h:8443/m/a.bin"),
             ("http://h/m/manifest.json", "http://h/m/a.bin"), ("http://h/m?sig=1", "http://h/m/a.bin?sig=1"),
             ("http://h/m/?sig=/#x", "http://h/m/a.bin?sig=/"), ("http://[::1]:80", "http://[::1]:80/a.bin"),
         ])
@@ -19,7 +20,8 @@ struct OriginAddressTests {
 
     @Test("names are escaped byte by byte")
     func escapes() {
-        #expect(OriginAddress("http://h")?.file("proofs", "a b/ü%?#~.b3") == "http://h/proofs/a%20b%2F%C3%BC%25%3F%23~.b3")
+        #expect(
+            OriginAddress("http://h")?.file("proofs", "a b/ü%?#~.b3") == "http://h/proofs/a%20b%2F%C3%BC%25%3F%23~.b3")
     }
 
     @Test(
@@ -33,7 +35,8 @@ struct OriginAddressTests {
     @Test(
         "Content-Range as in RFC 9110 §14.4",
         arguments: [
-            ("bytes 0-9/10", 0..<10, 10), ("bytes 5-5/*", 5..<6, nil), ("bytes */7", nil, 7), ("Bytes 1-2 / 3", 1..<3, 3),
+            ("bytes 0-9/10", 0..<10, 10), ("bytes 5-5/*", 5..<6, nil), ("bytes */7", nil, 7),
+            ("Bytes 1-2 / 3", 1..<3, 3),
         ] as [(String, Range<Int64>?, Int64?)])
     func contentRange(text: String, range: Range<Int64>?, total: Int64?) throws {
         let header = try #require(ContentRange(text))

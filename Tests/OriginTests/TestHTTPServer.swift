@@ -131,7 +131,9 @@ extension TestHTTPServer.Reply {
     static func requestedRange(_ request: HTTPRequestHead) -> Range<Int>? {
         guard let text = request.headers.first(name: "range"), text.hasPrefix("bytes=") else { return nil }
         let bounds = text.dropFirst(6).split(separator: "-")
-        guard bounds.count == 2, let first = Int(bounds[0]), let last = Int(bounds[1]), first <= last else { return nil }
+        guard bounds.count == 2, let first = Int(bounds[0]), let last = Int(bounds[1]), first <= last else {
+            return nil
+        }
         return first..<last + 1
     }
 }

@@ -33,7 +33,8 @@ final class SessionTrace {
 
     /// A session whose socket is open and whose `started` was sent with the given offers and answered.
     static func announced(
-        status: TrackerStatus = TrackerStatus(left: 1000, wantedOffers: 2, connectedPeers: 1), offers: [TrackerOffer] = [],
+        status: TrackerStatus = TrackerStatus(left: 1000, wantedOffers: 2, connectedPeers: 1),
+        offers: [TrackerOffer] = [],
         interval: Int = 120, seed: UInt64 = 1
     ) -> SessionTrace {
         let trace = SessionTrace(seed: seed)
@@ -130,4 +131,3 @@ func forwarded(
         "offer_id": .string(offerID.latin1), kind: ["type": .string(kind), "sdp": .string(sdp)],
     ]
 }
-

@@ -72,7 +72,10 @@ private func announce(
     object["numwant"] = numwant
     object["offers"] = .array(
         offers.map {
-            ["offer_id": .string(Bytes20(repeated: $0).latin1), "offer": ["type": "offer", "sdp": .string("o\($0)"), "x": 1]]
+            [
+                "offer_id": .string(Bytes20(repeated: $0).latin1),
+                "offer": ["type": "offer", "sdp": .string("o\($0)"), "x": 1],
+            ]
         })
     return .object(object)
 }
@@ -147,7 +150,8 @@ struct TrackerCoreTests {
 
     @Test(
         "numwant limits the offers where it is a number",
-        arguments: [(2, 2), (0, 0), (-3, 0), (99, 4), (.null, 4), (nil, 4), ("2", 4), (.number(1), 1)] as [(JSON?, Int)])
+        arguments: [(2, 2), (0, 0), (-3, 0), (99, 4), (.null, 4), (nil, 4), ("2", 4), (.number(1), 1)] as [(JSON?, Int)]
+    )
     func numwant(value: JSON?, expected: Int) {
         let trace = CoreTrace()
         for id in 1...5 as ClosedRange<UInt64> { trace.receive(announce(id), from: id) }
@@ -164,7 +168,9 @@ struct TrackerCoreTests {
         for round in 0..<300 {
             if round % 100 == 0 { trace.pass(.seconds(20), alive: Array(1...11)) }
             trace.receive(announce(11, left: 0, offers: [1, 2, 3]), from: 11)
-            for id in 1...10 as ClosedRange<UInt64> { hits[id, default: 0] += trace.take(id).count { $0["offer"] != nil } }
+            for id in 1...10 as ClosedRange<UInt64> {
+                hits[id, default: 0] += trace.take(id).count { $0["offer"] != nil }
+            }
         }
         #expect((1...9).allSatisfy { (60...140).contains(hits[$0] ?? 0) }, "\(hits)")
         #expect(hits[10] == 0)
@@ -217,12 +223,20 @@ struct TrackerCoreTests {
     /// Messages and whether they are taken.
     private static let quirks: [(JSON, Bool)] = [
         (announce(1, event: ""), true), (announce(1, event: "update"), true), (announce(1, event: "paused"), true),
-        (announce(1, event: .null), true), (announce(1, event: nil, left: .number(3)), true), (announce(1, left: "x"), true),
+        (announce(1, event: .null), true), (announce(1, event: nil, left: .number(3)), true),
+        (announce(1, left: "x"), true),
         (announce(1, event: "begun"), false), (announce(1, event: 7), false),
-        (["action": "announce", "info_hash": .string(swarmHash.latin1), "peer_id": .string(swarmHash.description)], false),
+        (
+            ["action": "announce", "info_hash": .string(swarmHash.latin1), "peer_id": .string(swarmHash.description)],
+            false
+        ),
         (["action": "announce", "info_hash": .string(swarmHash.latin1)], false),
-        (["action": "announce", "info_hash": .string(swarmHash.description), "peer_id": .string(name(1).latin1)], false),
-        (["action": "dance", "info_hash": .string(swarmHash.latin1)], false), (["action": "scrape"], false), ([1], false), (3, false),
+        (
+            ["action": "announce", "info_hash": .string(swarmHash.description), "peer_id": .string(name(1).latin1)],
+            false
+        ),
+        (["action": "dance", "info_hash": .string(swarmHash.latin1)], false), (["action": "scrape"], false),
+        ([1], false), (3, false),
     ]
 
     @Test("messages with quirks are taken, wrong ones refused with a reason and the swarm", arguments: quirks.indices)
@@ -246,7 +260,8 @@ struct TrackerCoreTests {
         var message = announce(1).object ?? [:]
         let good = JSON.string(Bytes20(repeated: 1).latin1)
         message["offers"] = [
-            ["offer_id": "short", "offer": ["sdp": "x"]], ["offer_id": good], 7, ["offer_id": good, "offer": ["sdp": 1]],
+            ["offer_id": "short", "offer": ["sdp": "x"]], ["offer_id": good], 7,
+            ["offer_id": good, "offer": ["sdp": 1]],
             ["offer_id": good, "offer": ["type": "offer", "sdp": "fine"]],
         ]
         trace.receive(.object(message), from: 1)

@@ -123,8 +123,10 @@ struct TrackerSessionSocketTests {
 
     /// Messages that mean nothing.
     private static let rubbish: [String] = [
-        "", "null", "[]", "3", "{", "{}", "\"x\"", "{\"action\":\"announce\"}", "{\"info_hash\":\"short\",\"interval\":9}",
-        "{\"interval\":null}", "{\"offer\":{}}", "{\"offer\":\"x\",\"peer_id\":\"y\"}", "{\"answer\":[1]}", "{\"info_hash\":7}",
+        "", "null", "[]", "3", "{", "{}", "\"x\"", "{\"action\":\"announce\"}",
+        "{\"info_hash\":\"short\",\"interval\":9}",
+        "{\"interval\":null}", "{\"offer\":{}}", "{\"offer\":\"x\",\"peer_id\":\"y\"}", "{\"answer\":[1]}",
+        "{\"info_hash\":7}",
         "{\"offer\":{\"sdp\":\"v=0\"}}", String(repeating: "[", count: 100_000), "{\"a\":\"\u{0}\"}",
     ]
 
@@ -145,7 +147,8 @@ struct TrackerSessionSocketTests {
         var entropy = Entropy(seed: seed)
         let trace = SessionTrace.announced(seed: seed)
         let keys = [
-            "action", "info_hash", "peer_id", "offer_id", "offer", "answer", "interval", "complete", "incomplete", "files",
+            "action", "info_hash", "peer_id", "offer_id", "offer", "answer", "interval", "complete", "incomplete",
+            "files",
             "failure reason", "warning message", "min interval", "tracker id", "sdp", swarmHash.latin1,
         ]
         func value(_ depth: Int) -> JSON {

@@ -75,7 +75,9 @@ struct TrackerSessionAnnounceTests {
         #expect(messages.reduce(0) { $0 + ($1["offers"]?.array?.count ?? 0) } == 10)
     }
 
-    @Test("periodic announces come at the tracker's interval, a tenth more or less, and carry no event", arguments: 1...20)
+    @Test(
+        "periodic announces come at the tracker's interval, a tenth more or less, and carry no event", arguments: 1...20
+    )
     func interval(seed: UInt64) throws {
         let trace = SessionTrace.announced(interval: 60, seed: seed)
         let began = trace.now
@@ -111,7 +113,8 @@ struct TrackerSessionAnnounceTests {
             (["interval": 1], 9.9, 0), (["interval": 1], 11.1, 1), (["interval": 999_999_999_999], 3200.0, 0),
             (["interval": 999_999_999_999], 4000.0, 1), (["interval": 60, "min interval": 30], 29.9, 0),
             (["interval": 60, "min_interval": 30], 29.9, 0), (["interval": 60, "min interval": 30], 30.1, 1),
-            (["interval": -5], 26.0, 0), (["interval": -5, "complete": 1], 33.1, 1), (["interval": "60", "complete": 1], 33.1, 1),
+            (["interval": -5], 26.0, 0), (["interval": -5, "complete": 1], 33.1, 1),
+            (["interval": "60", "complete": 1], 33.1, 1),
         ] as [(JSON, Double, Int)])
     func boundedInterval(reply: JSON, seconds: Double, announces: Int) throws {
         let isLonely = reply["interval"] == 60
@@ -193,7 +196,9 @@ struct TrackerSessionOfferTests {
     private let offerID = Bytes20(repeated: 0x0A)
 
     private func offerIDs(_ messages: [JSON]) -> [Bytes20] {
-        messages.flatMap { $0["offers"]?.array ?? [] }.compactMap { $0["offer_id"]?.string.flatMap { Bytes20(latin1: $0) } }
+        messages.flatMap { $0["offers"]?.array ?? [] }.compactMap {
+            $0["offer_id"]?.string.flatMap { Bytes20(latin1: $0) }
+        }
     }
 
     @Test("an answer comes back under the caller's id, once")

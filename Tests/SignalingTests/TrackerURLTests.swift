@@ -22,7 +22,8 @@ struct TrackerURLTests {
     @Test(
         "what is no WebSocket address is refused",
         arguments: [
-            "", "ws://", "ws:///x", "h:80", "udp://h:80", "http://h", "wss://h:0", "ws://h:65536", "ws://h:8a", "ws://a:b:c",
+            "", "ws://", "ws:///x", "h:80", "udp://h:80", "http://h", "wss://h:0", "ws://h:65536", "ws://h:8a",
+            "ws://a:b:c",
             "ws://[::1", "ws://[::1]x", "ws://[h]", "ws://user@h", "ws://h/\r\nX: y", "ws://h /", "ws://hé", "://h",
             "ws://" + String(repeating: "a", count: 254), "ws://h/" + String(repeating: "a", count: 2048),
         ])
@@ -47,7 +48,8 @@ struct TrackerURLTests {
         "other strings are no 20 bytes",
         arguments: [
             "", "aaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaa", String(repeating: "œ", count: 20),
-            String(repeating: "e\u{301}", count: 10), String(repeating: "ab", count: 20), String(repeating: "😀", count: 5),
+            String(repeating: "e\u{301}", count: 10), String(repeating: "ab", count: 20),
+            String(repeating: "😀", count: 5),
         ])
     func notTwenty(text: String) {
         #expect(Bytes20(latin1: text) == nil)

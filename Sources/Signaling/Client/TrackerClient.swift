@@ -6,9 +6,9 @@ import Synchronization
 
 /// One swarm at one WebTorrent tracker: finds peers by handing offers around, and stays connected by itself.
 ///
-/// The caller makes offers when asked to, takes ``events``, and keeps the status up to date. Where the tracker's host has
-/// public IPv4 and IPv6 addresses a socket is held over each, since some trackers keep a swarm for each family. A tracker that
-/// answers rubbish, closes or says nothing costs nothing but its own events.
+/// The caller makes offers when asked to, takes ``events``, and keeps the status up to date. Where the tracker's host
+/// has public IPv4 and IPv6 addresses a socket is held over each, since some trackers keep a swarm for each family. A
+/// tracker that answers rubbish, closes or says nothing costs nothing but its own events.
 public final class TrackerClient: Sendable {
     /// Knobs of the connection.
     public struct Configuration: Sendable {
@@ -59,7 +59,7 @@ public final class TrackerClient: Sendable {
 
     /// Connects, announces, and keeps doing both until ``stop()``. Without effect when already started.
     ///
-    /// `offers` is asked for so many offers before each announce that is to carry some; what it gives late is sent late.
+    /// `offers` is asked for offers before each announce that is to carry some; what it gives late is sent late.
     public func start(_ status: TrackerStatus, offers: @escaping TrackerOfferMaker) {
         loop.execute {
             guard self.state.value.status == nil, !self.state.value.isStopped else { return }
@@ -84,8 +84,8 @@ public final class TrackerClient: Sendable {
         }
     }
 
-    /// Says good-bye to the tracker, closes the socket and ends ``events``. Returns when the socket is closed, within about a
-    /// second.
+    /// Says good-bye to the tracker, closes the socket and ends ``events``. Returns when the socket is closed, within
+    /// about a second.
     public func stop() async {
         let closed = loop.flatSubmit {
             self.state.value.isStopped = true
@@ -113,12 +113,15 @@ public final class TrackerClient: Sendable {
             switch result {
             case .success(let (dialer, families)): self.begin(dialer, families, offers)
             case .failure(let error):
-                self.continuation.yield(.disconnected(.unreachable("the trusted certificates cannot be used: \(error)")))
+                self.continuation.yield(
+                    .disconnected(.unreachable("the trusted certificates cannot be used: \(error)")))
             }
         }
     }
 
-    private func begin(_ dialer: WebSocketDialer, _ families: [HostResolver.Family?], _ offers: @escaping TrackerOfferMaker) {
+    private func begin(
+        _ dialer: WebSocketDialer, _ families: [HostResolver.Family?], _ offers: @escaping TrackerOfferMaker
+    ) {
         guard !state.value.isStopped, let status = state.value.status else { return }
         let lanes = families.indices.map { index in
             TrackerLane(

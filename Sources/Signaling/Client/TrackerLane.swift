@@ -121,11 +121,13 @@ final class TrackerLane {
             }
         case .offer(let peerID, let offerID, let sdp):
             let lane = NIOLoopBound(self, eventLoop: loop)
+            let reply: @Sendable (String) -> Void = { [loop] answer in
+                loop.execute { lane.value.answer(peerID, offerID, answer) }
+            }
             report(
                 .offer(
-                    TrackerIncomingOffer(peerID: peerID, offerID: offerID, sdp: sdp, tracker: dialer.url) { [loop] answer in
-                        loop.execute { lane.value.answer(peerID, offerID, answer) }
-                    }))
+                    TrackerIncomingOffer(
+                        peerID: peerID, offerID: offerID, sdp: sdp, tracker: dialer.url, reply: reply)))
         }
     }
 

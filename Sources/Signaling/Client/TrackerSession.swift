@@ -7,12 +7,12 @@ package import Wire
 //                     │  └──fails, times out──▶│ closes, falls silent
 //                     └───────── waiting ◀─────┘
 //
-//  open:  offersWanted ──provide──▶ announce(started, offers) ──reply──▶ … interval … ──▶ offersWanted ──▶ announce(offers)
+//  open:  offersWanted ──provide──▶ announce(started, offers) ──reply──▶ … interval … ──▶ offersWanted ──provide──▶ …
 
 /// The client's side of the WebTorrent tracker protocol, one swarm over one WebSocket, as a value without I/O.
 ///
-/// The driver opens, feeds and closes the socket; the session says when, and what to write. After each call of a mutating
-/// method it is drained with ``nextOutput()`` until that answers ``Output/wait(until:)``.
+/// The driver opens, feeds and closes the socket; the session says when, and what to write. After each call of a
+/// mutating method it is drained with ``nextOutput()`` until that answers ``Output/wait(until:)``.
 package struct TrackerSession: ~Copyable, Sendable {
     /// What the driver is to do.
     package enum Output: Hashable, Sendable {
@@ -74,8 +74,8 @@ package struct TrackerSession: ~Copyable, Sendable {
 
     /// The swarm.
     package let infoHash: Bytes20
-    /// What the session is called on its socket. A new one is made after each socket that was lost: two of four trackers
-    /// lose a peer that comes back under its old name.
+    /// What the session is called on its socket. A new one is made after each socket that was lost: two of four
+    /// trackers lose a peer that comes back under its old name.
     package private(set) var peerID: Bytes20
     /// What was received and not used.
     package internal(set) var dropped = Dropped()

@@ -2,8 +2,8 @@
 
 import Synchronization
 
-/// One swarm at several trackers: a ``TrackerClient`` for each address, however often it is listed, and their events in one
-/// stream. A tracker that fails leaves the others as they are.
+/// One swarm at several trackers: a ``TrackerClient`` for each address, however often it is listed, and their events
+/// in one stream. A tracker that fails leaves the others as they are.
 public final class TrackerSet: Sendable {
     /// An event and the tracker that it comes from.
     public struct Event: Sendable {
@@ -17,8 +17,8 @@ public final class TrackerSet: Sendable {
     public let clients: [TrackerClient]
     /// The listed addresses that are no WebSocket trackers: `udp`, `https` and what is no address at all.
     public let unusable: [String]
-    /// The events of all clients. For one consumer; beyond 1,000 events that nobody takes, new ones are dropped. Ends with
-    /// ``stop()``.
+    /// The events of all clients. For one consumer; beyond 1,000 events that nobody takes, new ones are dropped. Ends
+    /// with ``stop()``.
     public let events: AsyncStream<Event>
 
     private let continuation: AsyncStream<Event>.Continuation

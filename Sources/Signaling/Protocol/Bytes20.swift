@@ -78,7 +78,9 @@ extension Bytes20 {
         guard digits.count == 40 else { return nil }
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: 40, by: 2) {
-            guard let high = Bytes20.nibble(digits[index]), let low = Bytes20.nibble(digits[index + 1]) else { return nil }
+            guard let high = Bytes20.nibble(digits[index]), let low = Bytes20.nibble(digits[index + 1]) else {
+                return nil
+            }
             bytes.append(high << 4 | low)
         }
         self.init(bytes)

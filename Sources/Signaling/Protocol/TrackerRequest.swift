@@ -112,7 +112,9 @@ extension TrackerRequest {
 
     /// Reads a client's message. Unknown members are ignored, and so are offers that are not well-formed.
     package init(_ json: JSON) throws(Fault) {
-        guard case .object(let object) = json else { throw Fault(reason: "the message is no JSON object", infoHash: nil) }
+        guard case .object(let object) = json else {
+            throw Fault(reason: "the message is no JSON object", infoHash: nil)
+        }
         let name = object["info_hash"]
         func fault(_ reason: String) -> Fault {
             // Echoed so that the client knows which swarm failed; nothing long is sent back.
@@ -120,7 +122,9 @@ extension TrackerRequest {
             return Fault(reason: reason, infoHash: short ? name : nil)
         }
         func id(_ key: String) throws(Fault) -> Bytes20 {
-            guard let text = object[key]?.string, let value = Bytes20(latin1: text) else { throw fault("invalid \(key)") }
+            guard let text = object[key]?.string, let value = Bytes20(latin1: text) else {
+                throw fault("invalid \(key)")
+            }
             return value
         }
         switch object["action"]?.string {

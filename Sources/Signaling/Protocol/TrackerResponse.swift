@@ -2,8 +2,8 @@
 
 import Wire
 
-/// A message from a tracker to a client, read tolerantly: what it is goes by the members it has, not by `action`, and one
-/// message can be several things at once.
+/// A message from a tracker to a client, read tolerantly: what it is goes by the members it has, not by `action`, and
+/// one message can be several things at once.
 package struct TrackerResponse: Hashable, Sendable {
     /// The swarm; errors of some trackers leave it out.
     package var infoHash: Bytes20?
@@ -111,8 +111,8 @@ extension TrackerResponse {
 // MARK: - Writing
 
 extension TrackerResponse {
-    /// The message as a tracker sends it. `info_hash` is in every one that has a swarm: libtorrent closes the connection
-    /// when it is missing.
+    /// The message as a tracker sends it. `info_hash` is in every one that has a swarm: libtorrent closes the
+    /// connection when it is missing.
     package var text: String {
         var object: JSON.Object = ["action": files.isEmpty ? "announce" : "scrape"]
         if let infoHash { object["info_hash"] = .string(infoHash.latin1) }

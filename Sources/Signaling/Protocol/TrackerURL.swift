@@ -2,8 +2,8 @@
 
 /// The address of a WebTorrent tracker: `ws://host[:port][/path][?query]` or `wss://…` (RFC 6455 §3).
 ///
-/// Two spellings of one address are equal: scheme and host in lower case, the default port left out, no slash at the end of
-/// the path (other clients strip it, so trackers expect it gone) and no fragment.
+/// Two spellings of one address are equal: scheme and host in lower case, the default port left out, no slash at the
+/// end of the path (other clients strip it, so trackers expect it gone) and no fragment.
 public struct TrackerURL: Hashable, Sendable {
     /// Whether TLS is spoken: `wss`.
     public let isSecure: Bool
@@ -56,7 +56,9 @@ public struct TrackerURL: Hashable, Sendable {
         guard !host.isEmpty, host.utf8.count <= 253 else { return nil }
         // "host:" without digits means the default port (RFC 3986 §3.2.3).
         guard let digits, !digits.isEmpty else { return (host.lowercased(), nil) }
-        guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits), port > 0 else { return nil }
+        guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits), port > 0 else {
+            return nil
+        }
         return (host.lowercased(), port)
     }
 

@@ -169,7 +169,9 @@ package struct TrackerCore: ~Copyable, Sendable {
             return reply(to: id, infoHash)
         }
         guard swarms[infoHash] != nil || swarms.count < limits.swarms else { throw fault("the tracker is full") }
-        guard (connections[id]?.names[infoHash] != nil) || (connections[id]?.names.count ?? 0) < limits.swarmsPerConnection
+        guard
+            (connections[id]?.names[infoHash] != nil)
+                || (connections[id]?.names.count ?? 0) < limits.swarmsPerConnection
         else { throw fault("too many swarms on one connection") }
         var swarm = swarms.removeValue(forKey: infoHash) ?? TrackerSwarm()
         let former = swarm.connection(of: peerID)

@@ -4,7 +4,8 @@ import NIOCore
 import NIOHTTP1
 import Wire
 
-/// Answers plain HTTP requests to a tracker: its counts on `/`, nothing elsewhere. Gone once the connection is a WebSocket.
+/// Answers plain HTTP requests to a tracker: its counts on `/`, nothing elsewhere. Gone once the connection is a
+/// WebSocket.
 final class TrackerStatusHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
@@ -75,8 +76,10 @@ extension TrackerStatistics {
     /// The counts by name.
     var json: JSON {
         [
-            "connections": .integer(Int64(connections)), "swarms": .integer(Int64(swarms)), "peers": .integer(Int64(peers)),
-            "seeders": .integer(Int64(seeders)), "announces": .integer(Int64(announces)), "offers": .integer(Int64(offers)),
+            "connections": .integer(Int64(connections)), "swarms": .integer(Int64(swarms)),
+            "peers": .integer(Int64(peers)),
+            "seeders": .integer(Int64(seeders)), "announces": .integer(Int64(announces)),
+            "offers": .integer(Int64(offers)),
             "answers": .integer(Int64(answers)), "refused": .integer(Int64(refused)),
         ]
     }

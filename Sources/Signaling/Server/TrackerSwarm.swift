@@ -35,7 +35,8 @@ struct TrackerSwarm: Sendable {
         let isComplete = completed || left.map { $0 == 0 } ?? wasComplete
         if former == nil { order.append(peerID) }
         peers[peerID] = Peer(
-            connection: connection, isComplete: isComplete, lastHeard: now, position: former?.position ?? order.count - 1)
+            connection: connection, isComplete: isComplete, lastHeard: now,
+            position: former?.position ?? order.count - 1)
         complete += (isComplete ? 1 : 0) - (wasComplete ? 1 : 0)
         if completed, former != nil, !wasComplete { downloaded += 1 }
     }
@@ -58,8 +59,8 @@ struct TrackerSwarm: Sendable {
         }
     }
 
-    /// The sockets of up to `count` different peers, drawn by chance. For a seeder those that miss something come first,
-    /// since two seeders have nothing to give each other.
+    /// The sockets of up to `count` different peers, drawn by chance. For a seeder those that miss something come
+    /// first, since two seeders have nothing to give each other.
     func choose(
         _ count: Int, besides own: Bytes20, onlyIncomplete prefersIncomplete: Bool, entropy: inout Entropy
     ) -> [TrackerCore.ConnectionID] {

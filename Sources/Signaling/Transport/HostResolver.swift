@@ -19,8 +19,8 @@ enum HostResolver {
         NIOThreadPool.singleton.runIfActive(eventLoop: loop) { resolveBlocking(host, port: port) }
     }
 
-    /// The families to hold a socket in each: both where the host has public addresses in both, since some trackers keep a
-    /// swarm for each; else none in particular, so that whichever connects first serves.
+    /// The families to hold a socket in each: both where the host has public addresses in both, since some trackers
+    /// keep a swarm for each; else none in particular, so that whichever connects first serves.
     static func familiesToHold(_ addresses: [Family: NIOCore.SocketAddress]) -> [Family?] {
         guard let v4 = addresses[.v4], let v6 = addresses[.v6], !v4.isLoopback, !v6.isLoopback else { return [nil] }
         return [.v4, .v6]

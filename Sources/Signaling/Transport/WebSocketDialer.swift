@@ -49,7 +49,8 @@ struct WebSocketDialer: Sendable {
     /// Opens a WebSocket; to be called on the event loop, on which `callbacks` are made and called once it is open. The
     /// future fails when that does not come to pass.
     func dial(
-        on loop: any EventLoop, family: HostResolver.Family?, callbacks: @escaping @Sendable () -> WebSocketHandler.Callbacks
+        on loop: any EventLoop, family: HostResolver.Family?,
+        callbacks: @escaping @Sendable () -> WebSocketHandler.Callbacks
     ) -> EventLoopFuture<any Channel> {
         let upgraded = loop.makePromise(of: Void.self)
         let bootstrap = ClientBootstrap(group: loop)

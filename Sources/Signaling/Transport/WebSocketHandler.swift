@@ -55,7 +55,8 @@ final class WebSocketHandler: ChannelInboundHandler {
         case .connectionClose:
             // RFC 6455 §5.5.1: the status code is echoed.
             var data = frame.unmaskedData
-            write(.connectionClose, data.readSlice(length: min(2, data.readableBytes)) ?? ByteBuffer(), to: context.channel)
+            let code = data.readSlice(length: min(2, data.readableBytes)) ?? ByteBuffer()
+            write(.connectionClose, code, to: context.channel)
             context.close(promise: nil)
         default: context.close(promise: nil)
         }
@@ -88,7 +89,9 @@ final class WebSocketHandler: ChannelInboundHandler {
     /// aquatic takes no frame above 16 KiB; longer messages are sent in parts (RFC 6455 §5.4).
     static let frameLimit = 16_000
 
-    private static func frame(_ opcode: WebSocketOpcode, _ data: ByteBuffer, side: Side, fin: Bool = true) -> WebSocketFrame {
+    private static func frame(_ opcode: WebSocketOpcode, _ data: ByteBuffer, side: Side, fin: Bool = true)
+        -> WebSocketFrame
+    {
         WebSocketFrame(fin: fin, opcode: opcode, maskKey: side == .client ? .random() : nil, data: data)
     }
 
@@ -114,7 +117,9 @@ final class WebSocketHandler: ChannelInboundHandler {
     static func close(_ code: WebSocketErrorCode, side: Side, on channel: any Channel) {
         var data = ByteBuffer()
         data.write(webSocketErrorCode: code)
-        channel.writeAndFlush(frame(.connectionClose, data, side: side)).whenComplete { _ in channel.close(promise: nil) }
+        channel.writeAndFlush(frame(.connectionClose, data, side: side)).whenComplete { _ in
+            channel.close(promise: nil)
+        }
         channel.eventLoop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
     }
 }
