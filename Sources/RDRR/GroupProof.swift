@@ -39,6 +39,9 @@ public struct GroupProof: Hashable, Sendable {
         self = builder.finish()
     }
 
+    /// The values of bytes that are at hand.
+    public init(of bytes: [UInt8]) { self.init(of: bytes.span.bytes) }
+
     /// Values from a `.b3` file or a proof that came over the network: 32 bytes a group. Nothing is proved yet.
     public init(parsing bytes: RawSpan, size: Int) throws(RDRRError) {
         let count = Self.groupCount(ofSize: size)
@@ -51,6 +54,11 @@ public struct GroupProof: Hashable, Sendable {
         values = (0..<count).map { group in
             BLAKE3.Digest(bytes: bytes.extracting(group * Self.valueSize..<(group + 1) * Self.valueSize))
         }
+    }
+
+    /// Values from a `.b3` file or a proof that came over the network. Nothing is proved yet.
+    public init(parsing bytes: [UInt8], size: Int) throws(RDRRError) {
+        try self.init(parsing: bytes.span.bytes, size: size)
     }
 
     fileprivate init(size: Int, values: [BLAKE3.Digest]) {
@@ -79,7 +87,10 @@ public struct GroupProof: Hashable, Sendable {
         return Self.value(ofGroup: group, bytes: bytes) == values[group]
     }
 
-    /// The value of a group's bytes.
+    /// Whether `bytes` are that group of the file.
+    public func matches(group: Int, bytes: [UInt8]) -> Bool { matches(group: group, bytes: bytes.span.bytes) }
+
+    /// The value of a group's bytes, at most 131,072.
     public static func value(ofGroup group: Int, bytes: RawSpan) -> BLAKE3.Digest {
         bytes.withUnsafeBytes {
             BLAKE3.chainingValue(ofSubtree: $0, chunkCounter: UInt64(group) * chunksPerGroup)
@@ -145,5 +156,10 @@ extension RDRRManifest.Entry {
             sha256.update(buffer)
             return sha256.finalize() == hash
         }
+    }
+
+    /// Whether `bytes` are the whole file.
+    public func matches(whole bytes: [UInt8], threads: Int = 1) -> Bool {
+        matches(whole: bytes.span.bytes, threads: threads)
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Where the bytes of a model come from: a folder, or peers. What it gives has been verified.
+/// Where the bytes of a model come from: a folder, or peers. What peers give has been verified before it comes out here.
 public protocol ShardSource: Sendable {
     /// The manifest that the bytes belong to.
     var manifest: RDRRManifest { get }

@@ -19,6 +19,15 @@ extension BLAKE3 {
         Digest(words: Mode.hash.root(of: bytes, threads: threads).rootDigest())
     }
 
+    /// The same with a kernel that need not be the fastest, for benchmarks; it must be one that this processor runs.
+    package static func hash(_ bytes: UnsafeRawBufferPointer, threads: Int = 1, kernel: BLAKE3Kernel) -> Digest {
+        let mode = Mode(key: BLAKE3Constants.iv, flags: 0, kernel: kernel)
+        return Digest(words: mode.root(of: bytes, threads: threads).rootDigest())
+    }
+
+    /// The name of the instructions with which this process hashes: `avx512`, `avx2`, `sse41` or `portable`.
+    public static var instructionSet: String { BLAKE3Kernel.best.rawValue }
+
     /// The value of a subtree that is not the whole input: of a group, say.
     ///
     /// - Parameters:

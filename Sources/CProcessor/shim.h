@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Swift has no words for: which instructions this processor has, and a hint to its caches.
+#pragma once
+#include <stdbool.h>
+
+struct processor_features {
+    bool sse41;
+    bool avx2;
+    // The parts of AVX-512 that every server processor with it has: F, BW, DQ and VL.
+    bool avx512;
+};
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+// The register states that the system saves (XCR0); Intel SDM volume 1 §13.3.
+static inline unsigned long long processor_saved_states(void) {
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return ((unsigned long long)high << 32) | low;
+}
+
+static inline struct processor_features processor_features(void) {
+    struct processor_features features = {false, false, false};
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(1, 0, &a, &b, &c, &d)) return features;
+    features.sse41 = (c & bit_SSE4_1) != 0;
+    if (!(c & bit_OSXSAVE)) return features;
+    const unsigned long long states = processor_saved_states();
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
+    // XMM and YMM: bits 1 and 2; opmask and both parts of ZMM: bits 5 to 7.
+    features.avx2 = (b & bit_AVX2) != 0 && (states & 0x06) == 0x06;
+    const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    features.avx512 = (b & avx512) == avx512 && (states & 0xE6) == 0xE6;
+    return features;
+}
+#else
+static inline struct processor_features processor_features(void) {
+    return (struct processor_features){false, false, false};
+}
+#endif
+
+// Asks for the cache line at an address that is about to be read; no address is wrong.
+static inline void processor_prefetch(const void *address) {
+    __builtin_prefetch(address, 0, 3);
+}

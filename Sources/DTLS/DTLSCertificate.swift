@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+private import COpenSSL
+
+/// A certificate with its private key, and the OpenSSL context that its sessions share.
+///
+/// WebRTC certificates are signed by themselves; their fingerprint in the session description is what counts (RFC 8827
+/// §6.5). A fresh one for each use keeps uses unlinkable; sharing one saves about 0.1 ms a session.
+public final class DTLSCertificate: Sendable {
+    /// The certificate in DER.
+    public let der: [UInt8]
+    /// Its SHA-256 fingerprint, for the session description.
+    public let fingerprint: DTLSFingerprint
+    /// The `SSL_CTX` of this certificate's sessions. OpenSSL counts references to it and locks it.
+    nonisolated(unsafe) let context: OpaquePointer
+
+    /// Takes over one reference each of an `X509` and an `EVP_PKEY` that belong together.
+    private init(certificate: OpaquePointer, key: OpaquePointer) throws(DTLSError) {
+        defer {
+            X509_free(certificate)
+            EVP_PKEY_free(key)
+        }
+        guard let der = DTLSCertificate.der(of: certificate) else { throw .library(LibraryError.take().text) }
+        self.der = der
+        fingerprint = DTLSFingerprint(sha256Of: der)
+        context = try SessionContext.make(certificate: certificate, key: key)
+    }
+
+    deinit { SSL_CTX_free(context) }
+
+    /// A fresh ECDSA P-256 key with a self-signed certificate, valid from yesterday (clocks differ) for `days` days.
+    ///
+    /// The key, the serial number and the date come from OpenSSL: nothing here can be repeated from a seed.
+    public static func generate(commonName: String = "WebRTC", days: Int = 30) throws(DTLSError) -> DTLSCertificate {
+        guard let key = shim_generate_p256() else { throw .library(LibraryError.take().text) }
+        guard let certificate = X509_new() else {
+            EVP_PKEY_free(key)
+            throw .library(LibraryError.take().text)
+        }
+        let day = 24 * 60 * 60
+        var complete = X509_set_version(certificate, 2) == 1  // counted from 0: version 3
+        complete = complete && setRandomSerial(certificate)
+        complete = complete && X509_gmtime_adj(X509_getm_notBefore(certificate), -day) != nil
+        complete = complete && X509_gmtime_adj(X509_getm_notAfter(certificate), max(days, 1) * day) != nil
+        if let name = X509_get_subject_name(certificate) {
+            let text = Array(commonName.utf8.prefix(64))  // RFC 5280 appendix A.1: ub-common-name
+            complete = complete
+                && X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_UTF8STRING, text, Int32(text.count), -1, 0) == 1
+                && X509_set_issuer_name(certificate, name) == 1
+        }
+        complete = complete && X509_set_pubkey(certificate, key) == 1
+        complete = complete && X509_sign(certificate, key, EVP_sha256()) > 0
+        guard complete else {
+            X509_free(certificate)
+            EVP_PKEY_free(key)
+            throw .library(LibraryError.take().text)
+        }
+        return try DTLSCertificate(certificate: certificate, key: key)
+    }
+
+    /// 128 bits from OpenSSL's generator, so that two certificates of one name never have equal serials (RFC 5280
+    /// §4.1.2.2: positive, at most 20 octets).
+    private static func setRandomSerial(_ certificate: OpaquePointer) -> Bool {
+        guard let number = BN_new() else { return false }
+        defer { BN_free(number) }
+        // BN_RAND_TOP_ONE (0) makes the top bit 1, BN_RAND_BOTTOM_ANY (0) leaves the lowest to chance.
+        return BN_rand(number, 128, 0, 0) == 1
+            && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != nil
+    }
+
+    static func der(of certificate: OpaquePointer) -> [UInt8]? {
+        var pointer: UnsafeMutablePointer<UInt8>?
+        let count = i2d_X509(certificate, &pointer)
+        guard count > 0, let pointer else { return nil }
+        defer { CRYPTO_free(pointer, #file, #line) }
+        return Array(UnsafeBufferPointer(start: pointer, count: Int(count)))
+    }
+}
+
+// MARK: - PEM
+
+extension DTLSCertificate {
+    /// A certificate and its private key from PEM text (RFC 7468). The key must be unencrypted, on P-256 or RSA; both may
+    /// stand in one text.
+    public convenience init(certificatePEM: String, privateKeyPEM: String) throws(DTLSError) {
+        guard
+            let certificate = DTLSCertificate.read(certificatePEM, { PEM_read_bio_X509($0, nil, nil, nil) })
+        else { throw .invalidPEM("no certificate: \(LibraryError.take().text)") }
+        // Without a callback OpenSSL would ask the terminal for a pass phrase.
+        let key = DTLSCertificate.read(privateKeyPEM) { PEM_read_bio_PrivateKey($0, nil, { _, _, _, _ in 0 }, nil) }
+        guard let key else {
+            X509_free(certificate)
+            throw .invalidPEM("no private key: \(LibraryError.take().text)")
+        }
+        guard X509_check_private_key(certificate, key) == 1 else {
+            X509_free(certificate)
+            EVP_PKEY_free(key)
+            throw .invalidPEM("key and certificate do not belong together: \(LibraryError.take().text)")
+        }
+        try self.init(certificate: certificate, key: key)
+    }
+
+    /// The certificate as PEM.
+    public var certificatePEM: String {
+        DTLSCertificate.write { PEM_write_bio_X509($0, SSL_CTX_get0_certificate(context)) }
+    }
+
+    /// The private key as PEM, unencrypted PKCS #8. Keep it as safe as the key itself.
+    public var privateKeyPEM: String {
+        DTLSCertificate.write {
+            PEM_write_bio_PKCS8PrivateKey($0, SSL_CTX_get0_privatekey(context), nil, nil, 0, nil, nil)
+        }
+    }
+
+    private static func read(_ text: String, _ body: (OpaquePointer) -> OpaquePointer?) -> OpaquePointer? {
+        let bytes = Array(text.utf8)
+        guard let count = Int32(exactly: bytes.count) else { return nil }
+        return bytes.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress, let bio = BIO_new_mem_buf(base, count) else { return nil }
+            defer { BIO_free(bio) }
+            return body(bio)
+        }
+    }
+
+    private static func write(_ body: (OpaquePointer) -> Int32) -> String {
+        guard let bio = BIO_new(BIO_s_mem()) else { return "" }
+        defer { BIO_free(bio) }
+        guard body(bio) == 1 else { return "" }
+        var bytes: UnsafeMutablePointer<CChar>?
+        let count = shim_bio_memory(bio, &bytes)
+        guard count > 0, let bytes else { return "" }
+        return String(decoding: UnsafeRawBufferPointer(start: bytes, count: count), as: UTF8.self)
+    }
+}

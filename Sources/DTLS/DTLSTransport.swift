@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+
+private import COpenSSL
+public import Wire
+
+// Client                                   Server            RFC 6347 §4.2.4, mutual authentication
+//
+// ClientHello (use_srtp)        ──────▶
+//                                          ServerHello, Certificate, ServerKeyExchange,
+//                               ◀──────    CertificateRequest, ServerHelloDone
+// Certificate, ClientKeyExchange,
+// CertificateVerify, [CCS], Finished ──▶
+//                               ◀──────    [CCS], Finished
+
+/// A DTLS 1.2 session (RFC 6347) as a value: fed with datagrams and the time, it answers with datagrams, plaintext and
+/// events.
+///
+/// Both sides show a certificate. No application data moves, in either direction, before the peer's certificate has been
+/// found to match a fingerprint of its session description; where that description comes late, what has been received
+/// waits until ``setExpectedFingerprints(_:now:plaintext:)``. Datagrams go out through ``withOutgoing(_:)``: drain it after
+/// every other call, and ``nextEvent()`` as well.
+///
+/// Not for several threads at once, like any value; the owner's lock is enough.
+public struct DTLSTransport: ~Copyable, @unchecked Sendable {
+    /// Which side begins.
+    public enum Role: Hashable, Sendable {
+        /// Sends the ClientHello: `a=setup:active`.
+        case client
+        /// Waits for it: `a=setup:passive`.
+        case server
+    }
+
+    /// Where a session stands.
+    public enum State: Hashable, Sendable {
+        /// Not started.
+        case new
+        /// Keys are being agreed on.
+        case handshaking
+        /// Keys are agreed on, but nobody has said yet what the peer's fingerprint is.
+        case unverified
+        /// Application data moves.
+        case connected
+        /// Either side has ended the session in order.
+        case closed
+        /// The session is dead.
+        case failed(DTLSError)
+    }
+
+    /// What happened.
+    public enum Event: Hashable, Sendable {
+        /// The handshake is complete and the peer's certificate verified: application data may be sent.
+        case connected(peerCertificateDER: [UInt8])
+        /// The peer has closed the session.
+        case closed
+        /// The session is dead.
+        case failed(DTLSError)
+    }
+
+    /// What a session may be told besides its certificate.
+    public struct Configuration: Sendable {
+        /// The largest datagram to send, in bytes of UDP payload. 1,200 bytes go through practically everywhere, tunnels
+        /// included (RFC 8261 §5).
+        public var mtu = 1200
+        /// How long the first flight waits for an answer. RFC 9147 §5.8.2 advises 400 ms for media, and 1.5 times the
+        /// round-trip time where ICE knows it: ``retransmissionInterval(roundTripTime:)``.
+        public var initialRetransmission = Duration.milliseconds(400)
+        /// Receives each line of secrets in the NSS key log format, for those who decrypt captures. Nothing is written
+        /// anywhere without it.
+        public var keyLog: (@Sendable (String) -> Void)?
+
+        /// The defaults.
+        public init() {}
+
+        /// The interval for a path whose round-trip time is known: 1.5 times that (RFC 9147 §5.8.2), at least 50 ms, so
+        /// that a slow processor at the other end is not taken for loss.
+        public static func retransmissionInterval(roundTripTime: Duration) -> Duration {
+            max(roundTripTime * 3 / 2, .milliseconds(50))
+        }
+    }
+
+    /// What was seen and what was dropped.
+    public struct Statistics: Hashable, Sendable {
+        /// Datagrams handed in.
+        public var datagramsReceived = 0
+        /// Datagrams, or the rest of one, that could not be used: no DTLS, damaged, replayed or out of place.
+        public var datagramsDropped = 0
+        /// Flights repeated because no answer came in time.
+        public var retransmissions = 0
+        /// Records of application data that came before the fingerprint was known and had no room to wait.
+        public var unverifiedRecordsDropped = 0
+    }
+
+    /// What a record of AES-GCM adds to its plaintext: 13 bytes of header, 8 of explicit nonce, 16 of tag (RFC 6347
+    /// §4.1, RFC 5288 §3). No cipher of ours adds more.
+    public static let recordOverhead = 37
+    /// The smallest MTU that OpenSSL cuts handshake messages to, with a margin.
+    public static let minimumMTU = 256
+    /// RFC 5246 §6.2.1: what one record may hold.
+    private static let longestRecord = 16_384
+    /// How much application data waits for the fingerprint: an initial congestion window of SCTP and then some.
+    private static let heldLimit = 64 * 1024
+    private static let heldCountLimit = 256
+
+    /// Which side this is.
+    public let role: Role
+    /// Where the session stands.
+    public private(set) var state = State.new
+    /// What was seen and what was dropped.
+    public private(set) var statistics = Statistics()
+    /// The longest plaintext that one ``send(_:)`` takes: what fits the MTU, or what fits 2,048 bytes if that is more.
+    public let maximumPlaintextLength: Int
+
+    private let ssl: OpaquePointer
+    private let port: UnsafeMutablePointer<DatagramPort>
+    private let certificate: DTLSCertificate
+    private var events: [Event] = []
+    private var held = PacketBuffer(capacity: 64)
+
+    /// A session that has not begun.
+    ///
+    /// - Parameters:
+    ///   - role: which side begins.
+    ///   - certificate: what the peer is shown.
+    ///   - expectedFingerprints: what the peer's certificate has to match, `nil` while its description has not come.
+    ///   - configuration: the rest.
+    public init(
+        role: Role, certificate: DTLSCertificate, expectedFingerprints: [DTLSFingerprint]?,
+        configuration: Configuration = Configuration()
+    ) throws(DTLSError) {
+        guard configuration.mtu >= Self.minimumMTU else { throw .mtuTooSmall(minimum: Self.minimumMTU) }
+        if let expectedFingerprints, DTLSFingerprint.strongestHash(in: expectedFingerprints) == nil {
+            throw .noUsableFingerprint
+        }
+        guard let ssl = SSL_new(certificate.context) else { throw .library(LibraryError.take().text) }
+        let port = UnsafeMutablePointer<DatagramPort>.allocate(capacity: 1)
+        port.initialize(
+            to: DatagramPort(timer: RetransmissionTimer(initialInterval: configuration.initialRetransmission)))
+        port.pointee.expectedFingerprints = expectedFingerprints
+        port.pointee.keyLog = configuration.keyLog
+        guard let bio = DatagramPort.makeBIO(on: port) else {
+            SSL_free(ssl)
+            port.deinitialize(count: 1)
+            port.deallocate()
+            throw .library(LibraryError.take().text)
+        }
+        let fragment = min(max(configuration.mtu, 2048), Self.longestRecord)
+
+        self.role = role
+        self.certificate = certificate
+        self.ssl = ssl
+        self.port = port
+        maximumPlaintextLength = fragment - Self.recordOverhead
+        SSL_set_bio(ssl, bio, bio)
+        _ = shim_ssl_set_mtu(ssl, configuration.mtu)
+        // The size of the write buffer; plaintext is held to it in send().
+        _ = shim_ssl_set_max_send_fragment(ssl, fragment)
+        RetransmissionTimer.install(on: ssl)
+        switch role {
+        case .client: SSL_set_connect_state(ssl)
+        case .server: SSL_set_accept_state(ssl)
+        }
+    }
+
+    /// A session with the default configuration but for the MTU.
+    public init(
+        role: Role, certificate: DTLSCertificate, expectedFingerprints: [DTLSFingerprint]?, mtu: Int
+    ) throws(DTLSError) {
+        var configuration = Configuration()
+        configuration.mtu = mtu
+        try self.init(
+            role: role, certificate: certificate, expectedFingerprints: expectedFingerprints,
+            configuration: configuration)
+    }
+
+    deinit {
+        SSL_free(ssl)  // frees the BIO, which points at the port
+        port.deinitialize(count: 1)
+        port.deallocate()
+    }
+}
+
+// MARK: - Input
+
+extension DTLSTransport {
+    /// Begins: a client sends its first flight, a server is ready to receive one. Later calls do nothing.
+    public mutating func start(now: Timestamp) {
+        guard state == .new else { return }
+        state = .handshaking
+        guard role == .client else { return }
+        port.pointee.now = now
+        var nothing = PacketBuffer(capacity: 64)
+        proceed(plaintext: &nothing)
+    }
+
+    /// Takes a datagram. Application data in it is decrypted straight into `plaintext`, one packet a record.
+    ///
+    /// A datagram that is no DTLS, damaged, replayed, late or early is dropped and counted; it never ends the session.
+    /// (Whoever can write on the path can still forge an alert before keys are agreed on.)
+    public mutating func receive(_ datagram: RawSpan, now: Timestamp, plaintext: inout PacketBuffer) {
+        statistics.datagramsReceived &+= 1
+        let usable = RecordFilter.usablePrefix(of: datagram)
+        if usable < datagram.byteCount { statistics.datagramsDropped &+= 1 }
+        guard usable > 0, state == .handshaking || state == .unverified || state == .connected else { return }
+        port.pointee.now = now
+        datagram.extracting(..<usable).withUnsafeBytes { bytes in
+            port.pointee.incoming = bytes
+            proceed(plaintext: &plaintext)
+            port.pointee.incoming = UnsafeRawBufferPointer(start: nil, count: 0)
+        }
+    }
+
+    /// When ``handleTimeout(now:)`` is due, `nil` while nothing waits.
+    public var nextTimeout: Timestamp? {
+        switch state {
+        case .handshaking, .unverified, .connected: port.pointee.timer.deadline
+        case .new, .closed, .failed: nil
+        }
+    }
+
+    /// Tells that time has passed: repeats the last flight if its answer is overdue. Early and repeated calls are harmless.
+    public mutating func handleTimeout(now: Timestamp) {
+        guard let deadline = nextTimeout, now >= deadline else { return }
+        port.pointee.now = now
+        ERR_clear_error()
+        statistics.retransmissions &+= 1
+        if !RetransmissionTimer.fire(port, ssl: ssl) { fail(.timedOut) }
+    }
+
+    /// Says what the peer's certificate has to match, for a session that began without. What waited for it is delivered
+    /// to `plaintext`, or, if the certificate is another, dropped with the session.
+    public mutating func setExpectedFingerprints(
+        _ fingerprints: [DTLSFingerprint], now: Timestamp, plaintext: inout PacketBuffer
+    ) {
+        guard port.pointee.expectedFingerprints == nil else { return }
+        port.pointee.expectedFingerprints = fingerprints
+        port.pointee.now = now
+        guard state == .unverified else { return }
+        verifyPeer()
+        guard state == .connected else { return }
+        for index in 0..<held.count { plaintext.append(held[index]) }
+        held = PacketBuffer(capacity: 64)
+    }
+}
+
+// MARK: - Output
+
+extension DTLSTransport {
+    /// The datagrams that wait to be sent, one packet each. Send them and call `removeAll()` on the buffer.
+    public mutating func withOutgoing<Result, Failure: Error>(
+        _ body: (inout PacketBuffer) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try body(&port.pointee.outgoing)
+    }
+
+    /// Moves the datagrams that wait to be sent to the end of `buffer`.
+    public mutating func takeOutgoing(into buffer: inout PacketBuffer) {
+        for index in 0..<port.pointee.outgoing.count { buffer.append(port.pointee.outgoing[index]) }
+        port.pointee.outgoing.removeAll()
+    }
+
+    /// What happened next, `nil` when there is nothing more.
+    public mutating func nextEvent() -> Event? {
+        events.isEmpty ? nil : events.removeFirst()
+    }
+
+    /// Protects application data as one record in one datagram, encrypted straight into the outgoing buffer. Empty data
+    /// sends nothing.
+    ///
+    /// Throws ``DTLSError/notConnected`` before ``Event/connected(peerCertificateDER:)`` and after the end, and
+    /// ``DTLSError/plaintextTooLong(limit:)``. Keep to the MTU less ``recordOverhead`` for datagrams within the MTU.
+    public mutating func send(_ plaintext: RawSpan) throws(DTLSError) {
+        guard state == .connected else { throw .notConnected }
+        guard plaintext.byteCount <= maximumPlaintextLength else {
+            throw .plaintextTooLong(limit: maximumPlaintextLength)
+        }
+        guard plaintext.byteCount > 0 else { return }
+        let written = plaintext.withUnsafeBytes { SSL_write(ssl, $0.baseAddress, Int32($0.count)) }
+        // Our BIO takes every write, so this is the end of the record numbers or of memory.
+        if written <= 0 {
+            let error = DTLSError.library(LibraryError.take().text)
+            fail(error)
+            throw error
+        }
+    }
+
+    /// Protects each packet as one record in one datagram. What cannot be sent is lost like a packet on the way; if the
+    /// session has ended, an event says so.
+    public mutating func send(batch packets: borrowing PacketBuffer) {
+        for index in 0..<packets.count {
+            do { try send(packets[index]) } catch { return }
+        }
+    }
+
+    /// Ends the session and tells the peer (close_notify). Later calls do nothing.
+    public mutating func close() {
+        switch state {
+        case .handshaking, .unverified, .connected:
+            ERR_clear_error()
+            // During a handshake OpenSSL refuses to send close_notify; the peer then learns it from ICE or a time-out.
+            if SSL_is_init_finished(ssl) == 1 { SSL_shutdown(ssl) }
+            ERR_clear_error()
+            state = .closed
+        case .new: state = .closed
+        case .closed, .failed: break
+        }
+    }
+}
+
+// MARK: - Facts
+
+extension DTLSTransport {
+    /// The peer's certificate in DER, as soon as the handshake is complete. Not verified before ``State/connected``.
+    public var peerCertificateDER: [UInt8]? {
+        guard let certificate = SSL_get0_peer_certificate(ssl) else { return nil }
+        return DTLSCertificate.der(of: certificate)
+    }
+
+    /// The cipher suite under its RFC name, such as `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`; `nil` before there is one.
+    public var cipherSuite: String? {
+        guard let cipher = SSL_get_current_cipher(ssl), let name = SSL_CIPHER_standard_name(cipher) else { return nil }
+        return String(cString: name)
+    }
+
+    /// The protocol version, such as `DTLSv1.2`.
+    public var version: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
+
+    /// The SRTP protection profile agreed on (RFC 5764 §4.1.2) under OpenSSL's name, `nil` without one.
+    public var srtpProfile: String? {
+        guard let profile = SSL_get_selected_srtp_profile(ssl), let name = profile.pointee.name else { return nil }
+        return String(cString: name)
+    }
+
+    /// Keys for another protocol, derived from this session (RFC 5705; RFC 5764 §4.2 for SRTP). `nil` unless connected.
+    public func exportKeyingMaterial(label: String, count: Int) -> [UInt8]? {
+        guard state == .connected, count > 0 else { return nil }
+        var output = [UInt8](repeating: 0, count: count)
+        let label = Array(label.utf8CString)
+        let result = SSL_export_keying_material(ssl, &output, count, label, label.count - 1, nil, 0, 0)
+        return result == 1 ? output : nil
+    }
+}
+
+// MARK: - Progress
+
+extension DTLSTransport {
+    /// Lets OpenSSL do what it can with the datagram at the port.
+    private mutating func proceed(plaintext: inout PacketBuffer) {
+        ERR_clear_error()
+        if state == .handshaking {
+            let result = SSL_do_handshake(ssl)
+            guard result == 1 else { return stopped(result) }
+            state = .unverified
+            if port.pointee.expectedFingerprints != nil { verifyPeer() }
+        }
+        switch state {
+        case .connected: read(into: &plaintext)
+        case .unverified: hold()
+        default: break
+        }
+    }
+
+    /// Decrypts the records of the datagram at the port.
+    private mutating func read(into plaintext: inout PacketBuffer) {
+        var result: Int32 = 0
+        repeat {
+            plaintext.append(maximumLength: Self.longestRecord) { [ssl] room in
+                result = SSL_read(ssl, room.baseAddress, Int32(room.count))
+                return max(Int(result), 0)
+            }
+        } while result > 0
+        stopped(result)
+    }
+
+    /// Decrypts what has to wait for the fingerprint.
+    private mutating func hold() {
+        var arrived = PacketBuffer(capacity: Self.longestRecord)
+        read(into: &arrived)
+        for index in 0..<arrived.count {
+            if held.count < Self.heldCountLimit, held.byteCount + arrived[index].byteCount <= Self.heldLimit {
+                held.append(arrived[index])
+            } else {
+                statistics.unverifiedRecordsDropped &+= 1
+            }
+        }
+    }
+
+    /// OpenSSL stopped with this result: mostly it waits for the next datagram.
+    private mutating func stopped(_ result: Int32) {
+        switch SSL_get_error(ssl, result) {
+        case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE:
+            break
+        case SSL_ERROR_ZERO_RETURN:
+            SSL_shutdown(ssl)
+            ERR_clear_error()
+            state = .closed
+            events.append(.closed)
+        case SSL_ERROR_SYSCALL where ERR_peek_error() == 0:
+            statistics.datagramsDropped &+= 1  // a message that OpenSSL dropped without a reason
+        default:
+            let error = LibraryError.take()
+            if let rejection = port.pointee.rejection {
+                fail(rejection)
+            } else if let alert = LibraryError.alert(of: error.code) {
+                fail(.peerAlert(alert))
+            } else {
+                fail(.handshakeFailed(error.text))
+            }
+        }
+    }
+
+    private mutating func verifyPeer() {
+        do throws(DTLSError) {
+            guard let expected = port.pointee.expectedFingerprints, let certificate = peerCertificateDER else {
+                throw .handshakeFailed("the peer showed no certificate")
+            }
+            try DTLSFingerprint.verify(certificateDER: certificate, against: expected)
+            state = .connected
+            events.append(.connected(peerCertificateDER: certificate))
+        } catch {
+            SSL_shutdown(ssl)
+            fail(error)
+        }
+    }
+
+    private mutating func fail(_ error: DTLSError) {
+        ERR_clear_error()
+        held = PacketBuffer(capacity: 64)
+        state = .failed(error)
+        events.append(.failed(error))
+    }
+}

@@ -1,0 +1,1 @@
+../Hashing/BLAKE3/LaneKernel.swift

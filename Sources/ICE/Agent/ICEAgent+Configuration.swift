@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Wire
+
+extension ICEAgent {
+    /// What an agent is told before it starts. Durations are clamped to what the RFCs allow.
+    public struct Configuration: Sendable, Hashable {
+        /// The role to begin with: the side that makes the offer is controlling (RFC 8445 §6.1.1).
+        public var role: Role = .controlling
+        /// Servers that are asked for reflexive addresses, all at once; whoever answers counts.
+        public var stunServers: [SocketAddress] = []
+        /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
+        public var allowsLoopback = false
+
+        /// Ta: the least time between two new checks, at least 5 ms (RFC 8445 §14.2). A value other than 50 ms must be told
+        /// to the peer (`a=ice-pacing`); the larger of both sides' values holds.
+        public var checkInterval: Duration = .milliseconds(50)
+        /// The wait for the first retransmission, at least 500 ms (RFC 8445 §14.3).
+        public var initialRTO: Duration = .milliseconds(500)
+        /// Whether the check that nominates waits for Ta as well. It repeats a check that just succeeded, so that it makes
+        /// no new binding in any NAT, which is what pacing is for (RFC 8445 §B.1); hence it goes out at once by default.
+        public var pacesNomination = false
+        /// How long a controlling agent waits for a better kind of pair once one works. Data flows meanwhile.
+        public var nominationDelay: Duration = .milliseconds(100)
+
+        /// When gathering ends, whatever servers do.
+        public var gatheringTimeout: Duration = .seconds(2)
+        /// How long gathering waits for answers to its last request, once any server has answered.
+        public var gatheringGrace: Duration = .milliseconds(100)
+
+        /// The base period of consent checks, at least 5 s (RFC 7675 §5.1); `nil` for none, for research alone.
+        public var consentInterval: Duration? = .seconds(5)
+        /// When consent expires without an answer (RFC 7675 §5.1).
+        public var consentTimeout: Duration = .seconds(30)
+        /// When ``State/disconnected`` is reported without an answer.
+        public var disconnectedTimeout: Duration = .seconds(10)
+        /// Tr: a keepalive is sent when nothing else was for so long, at least 15 s (RFC 8445 §11).
+        public var keepaliveInterval: Duration = .seconds(15)
+        /// The PAC timer: no failure before it has run (RFC 8863 §4).
+        public var pacTimeout: Duration = .milliseconds(39_500)
+
+        /// Most pairs in the checklist (RFC 8445 §6.1.2.5).
+        public var maximumPairs = 100
+        /// Most candidates of each side.
+        public var maximumCandidates = 100
+        /// Most remote candidates that are learned from checks.
+        public var maximumLearnedCandidates = 32
+        /// Most checks remembered until the peer's credentials are known.
+        public var maximumEarlyChecks = 32
+
+        /// Whether ``ICEAgent/Event/decision(_:)`` is reported. Off, a decision costs one branch.
+        public var reportsDecisions = false
+
+        /// The values above.
+        public init() {}
+    }
+
+    /// Who chooses the pair (RFC 8445 §6.1.1).
+    public enum Role: String, Sendable, Hashable {
+        /// This agent does.
+        case controlling
+        /// The peer does.
+        case controlled
+    }
+
+    /// How far an agent has come.
+    ///
+    ///     new ──credentials──▶ checking ──a pair works──▶ connected ──nominated──▶ completed
+    ///                              │                        │  ▲                     │  ▲
+    ///                              │                   no answers for 10 s ──▶ disconnected
+    ///                              └──nothing worked──▶ failed ◀── no consent for 30 s ──┘
+    public enum State: String, Sendable, Hashable {
+        /// The peer's credentials are not known.
+        case new
+        /// No pair works yet.
+        case checking
+        /// A pair works and data may be sent on it; a better one may still take its place.
+        case connected
+        /// A pair is nominated, and stays.
+        case completed
+        /// The peer has not answered for a while.
+        case disconnected
+        /// Nothing worked, or the peer withdrew. Final.
+        case failed
+        /// ``ICEAgent/close()`` was called. Final.
+        case closed
+    }
+
+    /// What an agent reports.
+    public enum Event: Sendable, Hashable {
+        /// The state changed.
+        case stateChanged(State)
+        /// A candidate for the peer. No check leaves from it before this event.
+        case localCandidate(ICECandidate)
+        /// No more local candidates will come: the moment for a full offer, or for end-of-candidates.
+        case gatheringComplete
+        /// Data goes here from now on. May come again until a pair is nominated.
+        case selectedPair(ICECandidatePair)
+        /// See ``Configuration/reportsDecisions``.
+        case decision(ICEDecision)
+    }
+
+    /// What was received and was of no use, and what was sent.
+    public struct Counters: Sendable, Hashable {
+        /// Datagrams that are no STUN, or broken.
+        public var malformed = 0
+        /// Messages whose FINGERPRINT is missing or wrong.
+        public var badFingerprints = 0
+        /// Requests refused, for want of a right proof or other reasons.
+        public var requestsRefused = 0
+        /// Responses that no request of ours asked for.
+        public var unexpectedResponses = 0
+        /// Responses without a right proof.
+        public var unauthenticatedResponses = 0
+        /// Messages of other methods, or to addresses that are not ours.
+        public var ignored = 0
+        /// Binding indications received.
+        public var indications = 0
+        /// Requests answered with success.
+        public var requestsAnswered = 0
+        /// New checks sent.
+        public var checksSent = 0
+        /// Copies of requests sent again.
+        public var retransmissions = 0
+        /// Checks and learned candidates dropped because a bound was reached.
+        public var overLimit = 0
+    }
+}
+
+/// What a caller did wrong.
+public enum ICEError: Error, Hashable, Sendable {
+    /// Other credentials were set before. A new pair of credentials needs a restart (RFC 8445 §9).
+    case remoteCredentialsAlreadySet
+    /// The agent failed or was closed.
+    case ended
+}

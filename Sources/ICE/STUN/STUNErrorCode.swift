@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Wire
+
+/// What an error response says: a number between 300 and 699, and words for people (RFC 8489 §14.8).
+public struct STUNErrorCode: Hashable, Sendable {
+    /// The number; clients decide by it alone.
+    public let code: Int
+    /// Words for a log, at most 128 characters.
+    public let reason: String
+
+    /// An error from its number and words.
+    public init(_ code: Int, _ reason: String) {
+        self.code = code
+        self.reason = reason
+    }
+
+    /// The request is malformed, or lacks what authenticates it.
+    public static let badRequest = STUNErrorCode(400, "Bad Request")
+    /// The credentials are not right.
+    public static let unauthenticated = STUNErrorCode(401, "Unauthenticated")
+    /// The peer wants nothing more from us: revokes consent (RFC 7675 §5.2).
+    public static let forbidden = STUNErrorCode(403, "Forbidden")
+    /// The request needs attributes understood that are not.
+    public static let unknownAttribute = STUNErrorCode(420, "Unknown Attribute")
+    /// Both sides believe to have the same role, and this one keeps it (RFC 8445 §7.3.1.1).
+    public static let roleConflict = STUNErrorCode(487, "Role Conflict")
+
+    /// Reads the value of an ERROR-CODE; `nil` if it is too short or its number is out of range.
+    init?(attributeValue value: [UInt8]) {
+        guard value.count >= 4 else { return nil }
+        let hundreds = Int(value[2] & 7)
+        let number = Int(value[3])
+        guard (3...6).contains(hundreds), number < 100 else { return nil }
+        self.init(hundreds * 100 + number, String(decoding: value[4...].prefix(763), as: UTF8.self))
+    }
+
+    /// The value of an ERROR-CODE.
+    var attributeValue: [UInt8] {
+        [0, 0, UInt8(truncatingIfNeeded: code / 100), UInt8(truncatingIfNeeded: code % 100)] + Array(reason.utf8)
+    }
+}
+
+extension STUNErrorCode: CustomStringConvertible {
+    /// Number and words.
+    public var description: String { "\(code) \(reason)" }
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+import CNetIO
+import Glibc
+import Synchronization
+import Wire
+
+extension UDPSocket {
+    /// Called for each run of datagrams that arrived together.
+    public typealias ReceiveHandler = @Sendable (borrowing PacketTrain) -> Void
+
+    /// How many times a socket reads in a row before its loop looks at its other sockets and timers.
+    private static let maximumRounds = 4
+
+    /// Starts to receive. Both handlers are called on the loop's thread with no lock held: `onReceive` for each train,
+    /// `onBatchEnd` once after all trains of one system call, which is the moment to answer. The loop keeps a started
+    /// socket until ``close()``. A socket is started once.
+    public func start(
+        on loop: EventLoop, onReceive: @escaping ReceiveHandler, onBatchEnd: @escaping @Sendable () -> Void = {}
+    ) throws(NetIOError) {
+        try state.withLock { (state) throws(NetIOError) in
+            guard !state.isClosed else { throw NetIOError("start", code: EBADF) }
+            guard state.loop == nil else { throw NetIOError("start", code: EALREADY) }
+            let interest: EventLoop.Interest = state.backlog.isEmpty ? .readable : [.readable, .writable]
+            state.registration = try loop.register(descriptor, interest) { ready in
+                if ready.contains(.writable) { self.flushBacklog() }
+                if ready.contains(.readable) { self.receive(loop.receiveRing, onReceive, onBatchEnd) }
+            }
+            state.loop = loop
+        }
+    }
+
+    private func receive(_ ring: ReceiveRing, _ onReceive: ReceiveHandler, _ onBatchEnd: @Sendable () -> Void) {
+        for _ in 0..<UDPSocket.maximumRounds {
+            let count = Int(
+                cnetio_receive(
+                    descriptor, ring.memory.baseAddress, ReceiveRing.stride, ring.received.baseAddress,
+                    UInt32(ReceiveRing.slots)))
+            guard count > 0 else {
+                // Errors that ICMP reported are taken by the call that meets them; there is nothing to do about them.
+                if count < 0, errno == EAGAIN { return }
+                continue
+            }
+            guard account(ring, count) else { return }
+            for slot in 0..<count { deliver(ring, slot, onReceive) }
+            onBatchEnd()
+            // Fewer than asked for: the queue is empty, and if not, the loop says so at its next turn.
+            if count < ReceiveRing.slots { return }
+        }
+    }
+
+    /// Counts a batch; answers whether the socket is still open.
+    private func account(_ ring: ReceiveRing, _ count: Int) -> Bool {
+        var (packets, bytes, drops) = (0, 0, 0)
+        for message in ring.received[..<count] {
+            guard message.length > 0 else {
+                drops += 1
+                continue
+            }
+            let segment = max(Int(message.segment), 1)
+            packets += (Int(message.length) + segment - 1) / segment
+            bytes += Int(message.length)
+        }
+        return state.withLock { state in
+            state.statistics.receiveCalls += 1
+            state.statistics.packetsReceived += packets
+            state.statistics.bytesReceived += bytes
+            state.statistics.receiveDrops += drops
+            return !state.isClosed
+        }
+    }
+
+    private func deliver(_ ring: ReceiveRing, _ slot: Int, _ onReceive: ReceiveHandler) {
+        let message = ring.received[slot]
+        guard message.length > 0 else { return }
+        let local = localAddress.ip.isUnspecified ? message.local.ip : localAddress.ip
+        let memory = UnsafeRawBufferPointer(ring.memory)
+        let bytes = UnsafeRawBufferPointer(
+            rebasing: memory[slot * ReceiveRing.stride..<slot * ReceiveRing.stride + Int(message.length)])
+        let train = PacketTrain(
+            bytes.bytes, segment: Int(message.segment), source: SocketAddress(message.from),
+            destination: SocketAddress(ip: local, port: localAddress.port))
+        onReceive(train)
+    }
+}

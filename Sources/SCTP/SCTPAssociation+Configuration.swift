@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CUSRSCTP
+
+extension SCTPAssociation {
+    /// How an association is set up.
+    public struct Configuration: Hashable, Sendable {
+        /// Our port, the `sctp-port` of our SDP (RFC 8841 §5).
+        public var localPort: UInt16 = 5000
+        /// The peer's port, from its SDP.
+        public var remotePort: UInt16 = 5000
+        /// Streams asked for and accepted. 65,535 as RFC 8831 §6.2 wants costs megabytes a connection.
+        public var streams: UInt16 = 1024
+        /// The longest SCTP packet, common header included, in bytes: 1,200 bytes of UDP payload (RFC 8831 §5) less a
+        /// DTLS 1.2 record's 37 bytes (header 13, explicit nonce 8, tag 16), cut to a multiple of four.
+        public var maxPacketSize = 1160
+        /// Bytes usrsctp holds for sending, unacknowledged ones included. Large windows overshoot and cost cache misses:
+        /// start small, grow with the product of bandwidth and delay.
+        public var sendBuffer = 1 << 20
+        /// Bytes usrsctp holds for reading: the window that we announce.
+        public var receiveBuffer = 1 << 20
+        /// A SACK after so many packets (RFC 9260 §6.2: at least every second) …
+        public var sackFrequency: UInt32 = 2
+        /// … and not later than after so many milliseconds.
+        public var sackDelay: UInt32 = 20
+        /// The first retransmission time-out in milliseconds (RFC 9260 §16: 1,000), kept between the next two.
+        public var initialRTO: UInt32 = 1000
+        /// The longest (RFC 9260 §16: 60,000).
+        public var maxRTO: UInt32 = 10_000
+        /// The shortest (RFC 9260 §16: 1,000).
+        public var minRTO: UInt32 = 1000
+        /// Consecutive time-outs before the association is given up (RFC 9260 §16: 10). ICE finds dead paths sooner.
+        public var maxRetransmissions: UInt16 = 10
+        /// INITs before the handshake is given up (RFC 9260 §16: 8).
+        public var maxInitRetransmissions: UInt16 = 8
+        /// Milliseconds between heartbeats on an idle path (RFC 9260 §16: 30 s).
+        public var heartbeatInterval: UInt32 = 30_000
+
+        /// Everything as documented at each member.
+        public init() {}
+    }
+
+    /// How hard a message is tried (RFC 3758 §4, RFC 7496).
+    public enum Reliability: Hashable, Sendable {
+        /// Until it arrives.
+        case reliable
+        /// So many retransmissions; 0 sends it once.
+        case maxRetransmits(UInt32)
+        /// For so many milliseconds after it was given.
+        case maxPacketLifeTime(UInt32)
+
+        var policy: (policy: UInt16, value: UInt32) {
+            switch self {
+            case .reliable: (UInt16(SCTP_PR_SCTP_NONE), 0)
+            case .maxRetransmits(let count): (UInt16(SCTP_PR_SCTP_RTX), count)
+            case .maxPacketLifeTime(let milliseconds): (UInt16(SCTP_PR_SCTP_TTL), milliseconds)
+            }
+        }
+    }
+
+    /// Opens and sets up a socket. Belongs inside a call of the runtime.
+    static func open(handle: SCTPHandle, configuration: Configuration) throws(SCTPError) -> OpaquePointer {
+        guard let socket = cusrsctp_socket() else { throw .socket(call: "usrsctp_socket", errno: ENOMEM) }
+        do {
+            try setUp(socket, handle: handle, configuration: configuration)
+        } catch {
+            usrsctp_close(socket)
+            throw error
+        }
+        return socket
+    }
+
+    private static func setUp(
+        _ socket: OpaquePointer, handle: SCTPHandle, configuration: Configuration
+    ) throws(SCTPError) {
+        func check(_ call: String, _ error: Int32) throws(SCTPError) {
+            if error != 0 { throw .socket(call: call, errno: error) }
+        }
+        func set<Value: BitwiseCopyable>(_ option: Int32, _ value: Value, level: Int32 = Int32(IPPROTO_SCTP))
+            throws(SCTPError)
+        {
+            let error = withUnsafeBytes(of: value) {
+                cusrsctp_setsockopt(socket, level, option, $0.baseAddress, $0.count)
+            }
+            try check("usrsctp_setsockopt \(option)", error)
+        }
+        try check("usrsctp_set_non_blocking", usrsctp_set_non_blocking(socket, 1))
+        try check("usrsctp_set_upcall", SCTPRuntime.shared.watch(socket, of: handle))
+        try check("SO_LINGER", cusrsctp_set_linger_zero(socket))
+        try set(SO_SNDBUF, Int32(clamping: configuration.sendBuffer), level: SOL_SOCKET)
+        try set(SO_RCVBUF, Int32(clamping: configuration.receiveBuffer), level: SOL_SOCKET)
+        // Nagle off (RFC 8831 §6.6).
+        try set(SCTP_NODELAY, Int32(1))
+        try set(SCTP_RECVRCVINFO, Int32(1))
+        // Parts of two messages never interleave on the way to us, so one place for reassembly is enough; and a message
+        // is not handed out in parts before it fills half of the window.
+        try set(SCTP_FRAGMENT_INTERLEAVE, UInt32(0))
+        try set(SCTP_PARTIAL_DELIVERY_POINT, UInt32(clamping: configuration.receiveBuffer / 2))
+        var value = sctp_assoc_value()
+        value.assoc_id = sctp_assoc_t(SCTP_ALL_ASSOC)
+        value.assoc_value = UInt32(SCTP_ENABLE_RESET_STREAM_REQ)
+        try set(SCTP_ENABLE_STREAM_RESET, value)
+        var rto = sctp_rtoinfo()
+        rto.srto_initial = min(max(configuration.initialRTO, configuration.minRTO), configuration.maxRTO)
+        rto.srto_max = configuration.maxRTO
+        rto.srto_min = configuration.minRTO
+        try set(SCTP_RTOINFO, rto)
+        var initial = sctp_initmsg()
+        initial.sinit_num_ostreams = configuration.streams
+        initial.sinit_max_instreams = configuration.streams
+        initial.sinit_max_attempts = configuration.maxInitRetransmissions
+        initial.sinit_max_init_timeo = UInt16(clamping: configuration.maxRTO)
+        try set(SCTP_INITMSG, initial)
+        var association = sctp_assocparams()
+        association.sasoc_asocmaxrxt = configuration.maxRetransmissions
+        try set(SCTP_ASSOCINFO, association)
+        var sack = sctp_sack_info()
+        sack.sack_delay = configuration.sackDelay
+        sack.sack_freq = configuration.sackFrequency
+        try set(SCTP_DELAYED_SACK, sack)
+        for event in [SCTP_ASSOC_CHANGE, SCTP_STREAM_RESET_EVENT, SCTP_PARTIAL_DELIVERY_EVENT] {
+            try check("SCTP_EVENT \(event)", cusrsctp_subscribe(socket, UInt16(event)))
+        }
+        try check("usrsctp_bind", cusrsctp_bind(socket, handle.rawValue, configuration.localPort))
+        // usrsctp counts what follows the common header of 12 bytes.
+        try check(
+            "SCTP_PEER_ADDR_PARAMS",
+            cusrsctp_set_path(
+                socket, 0, configuration.remotePort, UInt32(max(512, configuration.maxPacketSize) - 12),
+                configuration.heartbeatInterval))
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CUSRSCTP
+internal import Synchronization
+public import Wire
+
+/// One SCTP association over DTLS (RFC 8261) as usrsctp keeps it: packets in, packets out, messages in, messages out.
+///
+/// Both peers call ``connect()``, as data channels do (RFC 8831 §6.2); the crossing of their INITs is resolved by RFC 9260
+/// §5.2.1. Every call belongs under the owner's lock. Timers are ``SCTPRuntime``'s.
+///
+///     unconnected ──connect──▶ connecting ──COMM UP──▶ up ──loss, ABORT, SHUTDOWN, close──▶ closed
+public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
+    /// What it was made with.
+    public let configuration: Configuration
+    /// What became of packets.
+    public private(set) var counters = Counters()
+
+    private let socket: SCTPSocket
+    /// Whether the handshake was started.
+    public private(set) var isConnecting = false
+
+    /// A socket of usrsctp bound to our port; nothing is sent yet.
+    public init(configuration: Configuration = Configuration()) throws(SCTPError) {
+        self.configuration = configuration
+        socket = try SCTPSocket(configuration: configuration)
+    }
+
+    /// What names this association in ``SCTPRuntime/advance(to:)``.
+    public var handle: SCTPHandle { socket.handle }
+
+    /// Packets that wait to be sent, and what was learnt from them.
+    var outbox: SCTPOutbox { socket.outbox }
+
+    /// Whether usrsctp still has it. After a failure or ``abort()`` nothing is sent or taken any more.
+    public var isOpen: Bool { socket.pointer != nil }
+
+    /// Starts the handshake: an INIT waits to be sent.
+    public mutating func connect() throws(SCTPError) {
+        guard let pointer = socket.pointer else { throw .notConnected }
+        guard !isConnecting else { return }
+        isConnecting = true
+        let error = SCTPRuntime.shared.call {
+            cusrsctp_connect(pointer, handle.rawValue, configuration.remotePort)
+        }
+        if error != 0 { throw .socket(call: "usrsctp_connect", errno: error) }
+    }
+
+    /// Takes one packet, the plaintext of one DTLS record. A wrong checksum is dropped and counted (RFC 9260 §6.8).
+    public mutating func receive(_ packet: RawSpan) {
+        guard isOpen, isConnecting else {
+            counters.packetsDropped &+= 1
+            return
+        }
+        packet.withUnsafeBytes { bytes in
+            guard accepts(bytes) else { return }
+            SCTPRuntime.shared.call { input(bytes) }
+        }
+    }
+
+    /// Takes all packets of a buffer under one hold of usrsctp.
+    public mutating func receive(batch: borrowing PacketBuffer) {
+        guard isOpen, isConnecting else {
+            counters.packetsDropped &+= UInt64(batch.count)
+            return
+        }
+        var accepted = 0
+        var rejected: [Int] = []
+        for index in 0..<batch.count {
+            if batch[index].withUnsafeBytes({ accepts($0) }) { accepted += 1 } else { rejected.append(index) }
+        }
+        guard accepted > 0 else { return }
+        SCTPRuntime.shared.call {
+            for index in 0..<batch.count where !rejected.contains(index) {
+                batch[index].withUnsafeBytes { input($0) }
+            }
+        }
+    }
+
+    /// Moves the packets that wait to be sent, each for one DTLS record, behind those of `buffer`.
+    public mutating func takeOutgoing(into buffer: inout PacketBuffer) {
+        outbox.take(into: &buffer)
+    }
+
+    /// Ends the association gracefully (RFC 9260 §9.2): what is queued is delivered first.
+    public mutating func shutdown() {
+        guard let pointer = socket.pointer, isConnecting else { return }
+        _ = SCTPRuntime.shared.call { usrsctp_shutdown(pointer, Int32(SHUT_WR)) }
+    }
+
+    /// Ends the association at once; an ABORT waits to be sent where the peer knows of it (RFC 9260 §9.1).
+    public mutating func abort() {
+        socket.close()
+    }
+
+    /// Sends one message whole. Empty ones do not exist in SCTP.
+    mutating func send(
+        _ bytes: UnsafeRawBufferPointer, stream: UInt16, ppid: UInt32, unordered: Bool, reliability: Reliability
+    ) -> SendResult {
+        guard let pointer = socket.pointer, isConnecting else { return .failed(errno: ENOTCONN) }
+        let (policy, value) = reliability.policy
+        let error = SCTPRuntime.shared.call {
+            cusrsctp_send(
+                pointer, bytes.baseAddress, bytes.count, stream, ppid, unordered ? UInt16(SCTP_UNORDERED) : 0, policy, value)
+        }
+        switch error {
+        case 0: return .accepted
+        case EWOULDBLOCK: return .noRoom
+        default: return .failed(errno: error)
+        }
+    }
+
+    /// Reads (a part of) the next message or notification into `buffer`.
+    mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> ReadResult {
+        guard let pointer = socket.pointer else { return .end }
+        let result = SCTPRuntime.shared.call { cusrsctp_receive(pointer, buffer.baseAddress, buffer.count) }
+        if result.length < 0 { return result.error == EWOULDBLOCK ? .nothing : .end }
+        if result.length == 0 { return .end }
+        if result.is_notification != 0 {
+            return .notification(length: result.length, isComplete: result.is_end_of_message != 0)
+        }
+        return .message(
+            length: result.length, stream: result.stream, ppid: result.ppid, isComplete: result.is_end_of_message != 0)
+    }
+
+    /// Asks for a reset of an outgoing stream once what is queued on it was sent (RFC 6525 §5.1.2). 0 or an `errno`.
+    mutating func resetOutgoing(stream: UInt16) -> Int32 {
+        guard let pointer = socket.pointer else { return ENOTCONN }
+        return SCTPRuntime.shared.call { cusrsctp_reset_outgoing(pointer, stream) }
+    }
+
+    /// Bytes of user messages on a stream that are in packets, retransmissions not counted.
+    func transmitted(on stream: Int) -> Int {
+        outbox.state.withLock { stream < $0.transmitted.count ? $0.transmitted[stream] : 0 }
+    }
+
+    private mutating func accepts(_ packet: UnsafeRawBufferPointer) -> Bool {
+        // A common header and one chunk header (RFC 9260 §3); a DTLS record holds at most 16 KiB (RFC 6347 §4.1).
+        guard packet.count >= 16, packet.count <= 16 * 1024 else {
+            counters.packetsDropped &+= 1
+            return false
+        }
+        guard SCTPChecksum.isCorrect(packet) else {
+            counters.checksumErrors &+= 1
+            return false
+        }
+        counters.packetsReceived &+= 1
+        return true
+    }
+
+    private func input(_ packet: UnsafeRawBufferPointer) {
+        usrsctp_conninput(UnsafeMutableRawPointer(bitPattern: handle.rawValue), packet.baseAddress, packet.count, 0)
+    }
+}
+
+extension SCTPAssociation {
+    /// What came of a message that was to be sent.
+    enum SendResult: Hashable, Sendable {
+        /// usrsctp has it.
+        case accepted
+        /// The send buffer is full for now.
+        case noRoom
+        /// It will never be sent.
+        case failed(errno: Int32)
+    }
+
+    /// What a read found.
+    enum ReadResult: Hashable, Sendable {
+        case nothing
+        case end
+        case notification(length: Int, isComplete: Bool)
+        case message(length: Int, stream: UInt16, ppid: UInt32, isComplete: Bool)
+    }
+
+    /// What became of packets.
+    public struct Counters: Hashable, Sendable {
+        /// Handed to usrsctp.
+        public var packetsReceived: UInt64 = 0
+        /// Dropped for their checksum.
+        public var checksumErrors: UInt64 = 0
+        /// Dropped for their size, or because the association was not there.
+        public var packetsDropped: UInt64 = 0
+    }
+}

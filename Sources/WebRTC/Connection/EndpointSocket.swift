@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+import ICE
+import NetIO
+import Synchronization
+import Wire
+
+/// One UDP socket and the way from its packets to the connections that share it.
+///
+///     STUN request    → the connection whose ufrag stands in front of USERNAME's colon
+///     STUN response   → the connection that sent the transaction
+///     anything else   → the connection that owns the remote address
+final class EndpointSocket: Sendable {
+    private let socket: UDPSocket
+    private let routes = Mutex(Routes())
+    private let retirement = Atomic<Bool>(false)
+    /// Who received something in the batch that is being read.
+    private let touched = Mutex<[PeerConnection]>([])
+
+    fileprivate struct Routes {
+        var byAddress: [SocketAddress: PeerConnection] = [:]
+        var byUfrag: [String: PeerConnection] = [:]
+        var byTransaction: [STUNTransactionID: PeerConnection] = [:]
+        /// The order in which transactions began, so that the oldest make room.
+        var transactions: [STUNTransactionID] = []
+        var head = 0
+    }
+
+    /// As many requests as are remembered: 100 pairs of 20 connections, each with its copies, fit.
+    fileprivate static let transactionLimit = 4096
+
+    /// The address that the socket is bound to.
+    let localAddress: SocketAddress
+
+    /// Whether the socket was made for one connection alone.
+    var closesWithLastSession: Bool {
+        get { retirement.load(ordering: .relaxed) }
+        set { retirement.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Whether no connection uses the socket.
+    var isIdle: Bool { routes.withLock { $0.byUfrag.isEmpty } }
+
+    private init(socket: UDPSocket) {
+        self.socket = socket
+        localAddress = socket.localAddress
+    }
+
+    /// A socket on each address that the configuration names.
+    static func bind(
+        _ configuration: RTCEndpoint.Configuration, loop: EventLoop
+    ) throws(PeerConnectionError) -> [EndpointSocket] {
+        var addresses = configuration.addresses ?? []
+        if configuration.addresses == nil {
+            let interfaces = (try? NetworkInterface.all()) ?? []
+            addresses = interfaces.flatMap(\.addresses).map(\.ip).filter { address in
+                // Link-local IPv6 reaches only the same link, where global or private addresses reach as well.
+                !address.isLinkLocal && (configuration.includesLoopback || !address.isLoopback)
+            }
+        }
+        var sockets: [EndpointSocket] = []
+        var failure: NetIOError?
+        for address in addresses {
+            do {
+                let socket =
+                    if let ports = configuration.portRange {
+                        try UDPSocket.bound(to: address, ports: ports)
+                    } else {
+                        try UDPSocket(bind: SocketAddress(ip: address, port: 0))
+                    }
+                let bound = EndpointSocket(socket: socket)
+                try socket.start(on: loop) { [weak bound] train in
+                    bound?.receive(train)
+                } onBatchEnd: { [weak bound] in
+                    bound?.batchEnded()
+                }
+                sockets.append(bound)
+            } catch {
+                failure = error
+            }
+        }
+        guard !sockets.isEmpty else {
+            throw PeerConnectionError(
+                .noSocket,
+                failure.map { "no UDP socket could be bound: \($0)" }
+                    ?? "this host has no address to bind but loopback (use --bind 127.0.0.1 for peers on this host)")
+        }
+        return sockets
+    }
+
+    func close() { socket.close() }
+
+    // MARK: - Sending
+
+    /// Sends packets that lie back to back to one destination.
+    func send(_ packets: borrowing PacketBuffer, to destination: SocketAddress) {
+        socket.send(packets, to: destination)
+    }
+
+    /// Sends one datagram of ICE, and remembers whose transaction it begins.
+    func send(_ datagram: Datagram, for connection: PeerConnection) {
+        let bytes = datagram.payload.span.bytes
+        if STUNMessage.messageClass(in: bytes) == .request, let id = STUNMessage.transactionID(in: bytes) {
+            routes.withLock { $0.remember(id, connection) }
+        }
+        socket.send(bytes, to: datagram.destination)
+    }
+
+    // MARK: - Routes
+
+    /// Has requests that name `ufrag` go to `connection`.
+    func add(_ connection: PeerConnection, ufrag: String) {
+        routes.withLock { $0.byUfrag[ufrag] = connection }
+    }
+
+    /// Has packets from `remote` go to `connection`.
+    func claim(_ remote: SocketAddress, for connection: PeerConnection) {
+        routes.withLock { $0.byAddress[remote] = connection }
+    }
+
+    func remove(_ connection: PeerConnection) {
+        let removed = routes.withLock { routes in
+            let old = routes
+            routes.byAddress = routes.byAddress.filter { $0.value !== connection }
+            routes.byUfrag = routes.byUfrag.filter { $0.value !== connection }
+            routes.byTransaction = routes.byTransaction.filter { $0.value !== connection }
+            return old
+        }
+        // What was removed is released here, outside of the lock.
+        _ = consume removed
+    }
+
+    func hasSession(withAnyOf addresses: [SocketAddress]) -> Bool {
+        routes.withLock { routes in addresses.contains { routes.byAddress[$0] != nil } }
+    }
+
+    private func receive(_ train: borrowing PacketTrain) {
+        // Nearly all trains are bulk data of a known peer: one look-up for all packets.
+        let first = train.count > 0 ? train[0].byte(at: 0) ?? 0 : 0
+        if first > 3, let connection = routes.withLock({ $0.byAddress[train.source] }) {
+            deliver(train, to: connection)
+            return
+        }
+        for index in 0..<train.count {
+            let packet = train[index]
+            guard let connection = route(packet, from: train.source) else { continue }
+            deliver(
+                PacketTrain(
+                    packet, segment: packet.byteCount, source: train.source, destination: train.destination),
+                to: connection)
+        }
+    }
+
+    private func deliver(_ train: borrowing PacketTrain, to connection: PeerConnection) {
+        connection.receive(train)
+        touched.withLock { touched in
+            if !touched.contains(where: { $0 === connection }) { touched.append(connection) }
+        }
+    }
+
+    /// Answers all packets of one system call at once.
+    private func batchEnded() {
+        let connections = touched.withLock { touched in
+            let all = touched
+            touched.removeAll(keepingCapacity: true)
+            return all
+        }
+        for connection in connections { connection.process() }
+    }
+
+    private func route(_ packet: RawSpan, from source: SocketAddress) -> PeerConnection? {
+        // RFC 7983 §7: 0 to 3 is STUN.
+        guard let first = packet.byte(at: 0), first <= 3 else { return routes.withLock { $0.byAddress[source] } }
+        if let ufrag = STUNMessage.recipientUfrag(in: packet) {
+            return routes.withLock { routes in
+                guard let connection = routes.byUfrag[ufrag] else { return nil }
+                // The peer that checks us will speak DTLS from there. The check is not yet verified, so it takes no
+                // address that another connection owns; the selected pair does.
+                if routes.byAddress[source] == nil { routes.byAddress[source] = connection }
+                return connection
+            }
+        }
+        if let id = STUNMessage.transactionID(in: packet) {
+            return routes.withLock { $0.byTransaction[id] ?? $0.byAddress[source] }
+        }
+        return routes.withLock { $0.byAddress[source] }
+    }
+}
+
+extension EndpointSocket.Routes {
+    fileprivate mutating func remember(_ id: STUNTransactionID, _ connection: PeerConnection) {
+        if byTransaction.updateValue(connection, forKey: id) != nil { return }
+        if transactions.count < EndpointSocket.transactionLimit {
+            transactions.append(id)
+        } else {
+            byTransaction[transactions[head]] = nil
+            transactions[head] = id
+            head = (head + 1) % EndpointSocket.transactionLimit
+        }
+    }
+}

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+public import DTLS
+public import ICE
+import NetIO
+import SCTP
+public import SDP
+import Synchronization
+import Wire
+
+/// A connection to one peer: ICE finds a path, DTLS secures it, SCTP carries data channels (RFC 8831).
+///
+/// Everything that the connection knows is a ``PeerCore`` under one lock. Packets come in and timers fire on the endpoint's
+/// thread; what the core answers with is sent and told after the lock was let go.
+public final class PeerConnection: Sendable {
+    /// What a connection is made with.
+    public struct Configuration: Sendable {
+        /// STUN and TURN servers.
+        public var iceServers: [ICEServer] = []
+        /// How long gathering may take before the offer or answer goes out with what was found.
+        public var gatheringTimeout: Duration = .seconds(3)
+        /// What our description tells Dreamer peers in `a=dreamer:`.
+        public var dreamerAttribute: DreamerAttribute?
+
+        /// The defaults.
+        public init() {}
+    }
+
+    /// The states of W3C's RTCPeerConnectionState.
+    public typealias State = PeerCore.State
+
+    /// What a connection tells.
+    public enum Event: Sendable {
+        /// The state changed.
+        case stateChanged(State)
+        /// A local candidate was found, for signalling that trickles (RFC 8838).
+        case localCandidate(ICECandidate)
+        /// The peer opened a channel.
+        case channel(DataChannel)
+        /// A path was chosen.
+        case selectedPair(ICECandidatePair)
+        /// A decision of the ICE agent, with its reason.
+        case decision(ICEDecision)
+    }
+
+    fileprivate struct Guarded: ~Copyable, Sendable {
+        var core: PeerCore
+        var channels: [PeerCore.ChannelKey: DataChannel] = [:]
+        /// Somebody runs the core's outputs; others only leave word that there is more.
+        var isProcessing = false
+        var isDirty = false
+        var readingPaused = false
+        var state = State.new
+        var failure: PeerConnectionError?
+        var handler: (@Sendable (Event) -> Void)?
+        var waiters: [CheckedContinuation<Void, Never>] = []
+        var sockets: [EndpointSocket] = []
+        var deadline: Timestamp?
+    }
+
+    private let endpoint: RTCEndpoint
+    private let configuration: Configuration
+    private let guarded: Mutex<Guarded>
+    private let work = Work()
+    private let timer = Mutex<LoopTimer?>(nil)
+
+    /// A connection over the sockets of `endpoint`. Nothing is sent before an offer is made or taken.
+    public init(endpoint: RTCEndpoint, configuration: Configuration = Configuration()) {
+        self.endpoint = endpoint
+        self.configuration = configuration
+        var settings = PeerCore.Configuration(certificate: endpoint.certificate)
+        settings.keyLog = endpoint.configuration.keyLog
+        settings.includesLoopback = endpoint.configuration.usesLoopback
+        settings.gatheringTimeout = configuration.gatheringTimeout
+        settings.dreamerAttribute = configuration.dreamerAttribute
+        let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
+        guarded = Mutex(Guarded(core: core))
+        let timer = endpoint.loop.makeTimer { [weak self] in self?.timerFired() }
+        self.timer.withLock { $0 = timer }
+    }
+
+    // MARK: - Queries
+
+    /// The state.
+    public var state: State { guarded.withLock { $0.state } }
+
+    /// Why the connection failed, if it did.
+    public var failure: PeerConnectionError? { guarded.withLock { $0.failure } }
+
+    /// The peer's certificate (DER), once DTLS is up.
+    public var remoteCertificate: [UInt8]? { guarded.withLock { $0.core.remoteCertificate } }
+
+    /// The certificate that this side shows.
+    public var localCertificate: DTLSCertificate { endpoint.certificate }
+
+    /// The largest message that the peer takes, in bytes; 65,536 until it says otherwise (RFC 8841 §6.1).
+    public var remoteMaxMessageSize: Int { guarded.withLock { $0.core.remoteMaxMessageSize } }
+
+    /// Counters of all layers.
+    public var statistics: PeerStatistics { guarded.withLock { $0.core.statistics } }
+
+    // MARK: - Channels
+
+    /// Opens a channel, or has it opened as soon as the connection is up.
+    public func createDataChannel(
+        _ label: String, options: DataChannel.Options = .init()
+    ) throws(PeerConnectionError) -> DataChannel {
+        let channel: DataChannel = try guarded.withLock { (state) throws(PeerConnectionError) in
+            let key = try state.core.openChannel(label: label, options: options)
+            let channel = DataChannel(label: label, options: options, key: key, connection: self)
+            state.channels[key] = channel
+            return channel
+        }
+        process()
+        return channel
+    }
+
+    // MARK: - Descriptions
+
+    /// Gathers all candidates and answers the offer to hand to the peer.
+    public func createOffer() async throws(PeerConnectionError) -> SessionDescription {
+        try start(.offer, avoiding: [], servers: await resolveServers())
+        return try await description()
+    }
+
+    /// Takes a peer's offer, gathers and answers what to hand back. Checks begin at once.
+    public func accept(offer: SessionDescription) async throws(PeerConnectionError) -> SessionDescription {
+        let addresses = offer.candidates.compactMap { ICECandidate(sdp: $0)?.address }
+        try start(.answer, avoiding: addresses, servers: await resolveServers())
+        try guarded.withLock { (state) throws(PeerConnectionError) in
+            try state.core.setRemoteDescription(offer, now: endpoint.loop.now)
+        }
+        process()
+        return try await description()
+    }
+
+    /// Takes the peer's answer to our offer.
+    public func accept(answer: SessionDescription) throws(PeerConnectionError) {
+        try guarded.withLock { (state) throws(PeerConnectionError) in
+            try state.core.setRemoteDescription(answer, now: endpoint.loop.now)
+        }
+        process()
+    }
+
+    /// Takes a candidate that was signalled after the description; `nil` says that there are no more.
+    public func addRemoteCandidate(_ candidate: ICECandidate?) {
+        guarded.withLock { $0.core.addRemoteCandidate(candidate, now: endpoint.loop.now) }
+        process()
+    }
+
+    /// Waits until data channels can be used. Throws when the connection fails instead.
+    public func connected() async throws(PeerConnectionError) {
+        try await wait("the connection") { (state) throws(PeerConnectionError) in
+            switch state.state {
+            case .connected: true
+            case .failed, .closed: throw state.failure ?? PeerConnectionError(.closed, "the connection was closed")
+            default: false
+            }
+        }
+    }
+
+    private func description() async throws(PeerConnectionError) -> SessionDescription {
+        try await wait("gathering") { (state) throws(PeerConnectionError) in
+            if state.core.isGatheringComplete { return true }
+            guard state.state != .closed else { throw PeerConnectionError(.closed, "the connection was closed") }
+            return false
+        }
+        return try guarded.withLock { (state) throws(PeerConnectionError) in try state.core.localDescription }
+    }
+
+    private func start(
+        _ side: RTCEndpoint.Side, avoiding peer: [SocketAddress], servers: [SocketAddress]
+    ) throws(PeerConnectionError) {
+        let sockets = try endpoint.sockets(for: side, avoiding: peer)
+        let ufrag = try guarded.withLock { (state) throws(PeerConnectionError) in
+            try state.core.start(
+                as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress), servers: servers,
+                now: endpoint.loop.now)
+            state.sockets = sockets
+            return state.core.localUfrag
+        }
+        for socket in sockets { socket.add(self, ufrag: ufrag) }
+        process()
+    }
+
+    /// The addresses of the STUN servers; those whose names are not found in time are left out.
+    private func resolveServers() async -> [SocketAddress] {
+        let servers = configuration.iceServers.filter { $0.kind == .stun && $0.transport == .udp }
+        let limit = configuration.gatheringTimeout
+        guard !servers.isEmpty else { return [] }
+        return await withTaskGroup(of: [SocketAddress]?.self) { group in
+            for server in servers {
+                group.addTask { (try? await Resolver.resolve(server.host, port: server.port)) ?? [] }
+            }
+            group.addTask {
+                try? await Task.sleep(for: limit)
+                return nil
+            }
+            var found: [SocketAddress] = []
+            var waiting = servers.count
+            while waiting > 0, let addresses = await group.next() ?? nil {
+                found += addresses
+                waiting -= 1
+            }
+            group.cancelAll()
+            return found
+        }
+    }
+
+    // MARK: - Closing
+
+    /// Ends the connection and tells the peer. Repeated calls are harmless.
+    public func close() {
+        guarded.withLock { $0.core.close(now: endpoint.loop.now) }
+        endpoint.loop.execute { [self] in process() }
+    }
+
+    /// Has events handed to `handler` on the event loop's thread, with no lock held.
+    public func setHandler(_ handler: (@Sendable (Event) -> Void)?) {
+        guarded.withLock { state in
+            state.handler = handler
+            state.core.reportsDecisions = handler != nil
+        }
+    }
+}
+
+// MARK: - What channels call
+
+extension PeerConnection {
+    func send(
+        on channel: PeerCore.ChannelKey, isText: Bool, count: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void
+    ) throws(PeerConnectionError) {
+        try guarded.withLock { (state) throws(PeerConnectionError) in
+            try state.core.send(on: channel, isText: isText, count: count, fill)
+        }
+        process()
+    }
+
+    func bufferedAmount(of channel: PeerCore.ChannelKey) -> Int {
+        guarded.withLock { $0.core.bufferedAmount(of: channel) }
+    }
+
+    func setLowThreshold(_ bytes: Int, of channel: PeerCore.ChannelKey) {
+        guarded.withLock { $0.core.setLowThreshold(bytes, of: channel) }
+    }
+
+    func closeChannel(_ channel: PeerCore.ChannelKey) {
+        guarded.withLock { $0.core.closeChannel(channel) }
+        process()
+    }
+
+    func resumeReading() {
+        guarded.withLock { $0.readingPaused = false }
+        endpoint.loop.execute { [self] in process() }
+    }
+}
+
+// MARK: - Running the core
+
+extension PeerConnection {
+    /// Takes packets from a socket, on the loop's thread; ``process()`` follows at the end of the batch.
+    func receive(_ train: borrowing PacketTrain) {
+        let now = endpoint.loop.now
+        guarded.withLock { state in
+            for index in 0..<train.count {
+                state.core.receive(train[index], from: train.source, to: train.destination, now: now)
+            }
+        }
+    }
+
+    private func timerFired() {
+        guarded.withLock { state in
+            state.deadline = nil
+            state.core.handleTimeout(now: endpoint.loop.now)
+        }
+        process()
+    }
+
+    /// usrsctp's timers made packets for this connection.
+    func associationWoke() {
+        guarded.withLock { $0.core.associationTimersRan() }
+        if endpoint.loop.isCurrent { process() } else { endpoint.loop.execute { [self] in process() } }
+    }
+
+    /// Sends and tells what the core has. Runs at most once at a time, so that packets and events keep their order; a
+    /// call from inside a handler, or from another thread meanwhile, leaves word and returns. Off the loop's thread
+    /// packets are sent and events are left to the loop.
+    func process() {
+        let onLoop = endpoint.loop.isCurrent
+        let isFree = guarded.withLock { state in
+            state.isDirty = state.isProcessing
+            if state.isProcessing { return false }
+            state.isProcessing = true
+            return true
+        }
+        guard isFree else { return }
+        while true {
+            let now = endpoint.loop.now
+            let sockets = guarded.withLock { state in
+                state.isDirty = false
+                state.core.drain(
+                    into: &work.outbox, includingEvents: onLoop, readsMessages: !state.readingPaused, now: now)
+                return state.sockets
+            }
+            transmit(sockets)
+            if onLoop { deliver(sockets) }
+            let (hasMore, deadline) = (work.outbox.hasMore, work.outbox.deadline)
+            work.outbox.removeAll()
+            let next: Next = guarded.withLock { state in
+                if state.isDirty || (onLoop && hasMore && !state.readingPaused) { return .again }
+                state.isProcessing = false
+                rearm(&state, deadline)
+                return hasMore && !onLoop ? .onLoop : .done
+            }
+            switch next {
+            case .again: continue
+            case .done: return
+            case .onLoop:
+                endpoint.loop.execute { [self] in process() }
+                return
+            }
+        }
+    }
+
+    private enum Next { case again, onLoop, done }
+
+    /// What ``process()`` fills and empties; only the thread that set `isProcessing` touches it.
+    private final class Work: @unchecked Sendable {
+        var outbox = PeerOutbox()
+    }
+
+    private func transmit(_ sockets: [EndpointSocket]) {
+        for datagram in work.outbox.datagrams {
+            sockets.first { $0.localAddress == datagram.source }?.send(datagram, for: self)
+        }
+        if !work.outbox.packets.isEmpty, let (source, destination) = work.outbox.route {
+            sockets.first { $0.localAddress == source }?.send(work.outbox.packets, to: destination)
+        }
+    }
+
+    private func rearm(_ state: inout Guarded, _ deadline: Timestamp?) {
+        guard state.deadline != deadline else { return }
+        state.deadline = deadline
+        timer.withLock { $0?.arm(at: deadline) }
+    }
+
+    private func deliver(_ sockets: [EndpointSocket]) {
+        for event in work.outbox.events { handle(event, sockets) }
+        guard let (key, isText) = work.outbox.arrival, let channel = guarded.withLock({ $0.channels[key] }) else { return }
+        work.outbox.withMessage { channel.didReceive(isText: isText, $0) }
+        if channel.isFull { guarded.withLock { $0.readingPaused = true } }
+    }
+
+    private func handle(_ event: PeerCore.Event, _ sockets: [EndpointSocket]) {
+        switch event {
+        case .stateChanged(let new, let failure):
+            let (waiters, channels) = guarded.withLock { state in
+                state.state = new
+                state.failure = state.failure ?? failure
+                return (state.takeWaiters(), new == .failed || new == .closed ? Array(state.channels.values) : [])
+            }
+            for waiter in waiters { waiter.resume() }
+            for channel in channels { channel.didClose(failure) }
+            if new == .failed || new == .closed { leave(sockets) }
+            tell(.stateChanged(new))
+            if new == .closed { setHandler(nil) }
+        case .gatheringComplete:
+            for waiter in guarded.withLock({ $0.takeWaiters() }) { waiter.resume() }
+        case .localCandidate(let candidate):
+            tell(.localCandidate(candidate))
+        case .selectedPair(let pair):
+            sockets.first { $0.localAddress == pair.localAddress }?.claim(pair.remoteAddress, for: self)
+            tell(.selectedPair(pair))
+        case .associationCreated(let handle):
+            AssociationTicker.shared.add(self, handle, loop: endpoint.loop)
+        case .associationEnded(let handle):
+            AssociationTicker.shared.remove(handle)
+        case .decision(let decision):
+            tell(.decision(decision))
+        case .channelOpened(let key):
+            guarded.withLock { $0.channels[key] }?.didOpen()
+        case .incomingChannel(let key, let label, let options):
+            let channel = DataChannel(label: label, options: options, key: key, connection: self)
+            guarded.withLock { $0.channels[key] = channel }
+            tell(.channel(channel))
+            channel.didOpen()
+        case .bufferedAmountLow(let key):
+            guarded.withLock { $0.channels[key] }?.bufferedAmountDidFall()
+        case .channelClosed(let key):
+            guarded.withLock { $0.channels.removeValue(forKey: key) }?.didClose(nil)
+        }
+    }
+
+    private func tell(_ event: Event) {
+        guarded.withLock { $0.handler }?(event)
+    }
+
+    /// Takes the connection off its sockets, so that nothing keeps it but its user.
+    private func leave(_ sockets: [EndpointSocket]) {
+        timer.withLock { $0?.cancel() }
+        for socket in sockets {
+            socket.remove(self)
+            endpoint.retire(socket)
+        }
+        guarded.withLock { $0.channels = [:] }
+    }
+}
+
+// MARK: - Waiting
+
+extension PeerConnection {
+    private func wait(
+        _ what: String, until isDone: (borrowing Guarded) throws(PeerConnectionError) -> Bool
+    ) async throws(PeerConnectionError) {
+        while true {
+            if try guarded.withLock({ (state) throws(PeerConnectionError) in try isDone(state) }) { return }
+            if Task.isCancelled { throw PeerConnectionError(.closed, "waiting for \(what) was cancelled") }
+            await withTaskCancellationHandler {
+                await withCheckedContinuation { continuation in
+                    let goOn = guarded.withLock { state in
+                        state.waiters.append(continuation)
+                        return (try? isDone(state)) ?? true
+                    }
+                    if goOn || Task.isCancelled { wakeAll() }
+                }
+            } onCancel: {
+                wakeAll()
+            }
+        }
+    }
+
+    private func wakeAll() {
+        for waiter in guarded.withLock({ $0.takeWaiters() }) { waiter.resume() }
+    }
+}
+
+extension PeerConnection.Guarded {
+    fileprivate mutating func takeWaiters() -> [CheckedContinuation<Void, Never>] {
+        let taken = waiters
+        waiters = []
+        return taken
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+public import DTLS
+public import NetIO
+import Synchronization
+public import Wire
+
+/// The sockets, the thread and the certificate that many ``PeerConnection``s share.
+///
+/// Each local address has two sockets: one for the connections that we offer, one for those that we answer. When two
+/// nodes offer to each other at the same time, their two sessions then never run between the same two sockets, where DTLS
+/// could not be told apart.
+public final class RTCEndpoint: Sendable {
+    /// What an endpoint binds.
+    public struct Configuration: Sendable {
+        /// The addresses to bind; `nil` for every address of the host that is up.
+        public var addresses: [IPAddress]?
+        /// The ports to choose from; `nil` leaves the choice to the system.
+        public var portRange: ClosedRange<UInt16>?
+        /// Whether 127.0.0.1 and ::1 are used too, for peers on the same host.
+        public var includesLoopback: Bool
+        /// The certificate of all connections; `nil` for a fresh one.
+        public var certificate: DTLSCertificate?
+        /// Where NSS key log lines go, for looking into captures; `nil` for nowhere.
+        public var keyLog: (@Sendable (String) -> Void)?
+
+        /// Whether loopback addresses become candidates: where they are asked for, by the switch or by name.
+        var usesLoopback: Bool { includesLoopback || addresses?.contains(where: \.isLoopback) ?? false }
+
+        /// Every address but loopback, any port, a fresh certificate.
+        public init(
+            addresses: [IPAddress]? = nil, portRange: ClosedRange<UInt16>? = nil, includesLoopback: Bool = false,
+            certificate: DTLSCertificate? = nil
+        ) {
+            self.addresses = addresses
+            self.portRange = portRange
+            self.includesLoopback = includesLoopback
+            self.certificate = certificate
+        }
+    }
+
+    /// Which of an address's sockets a connection uses.
+    enum Side: Int { case offer, answer }
+
+    /// The thread on which packets are handled and handlers called.
+    public let loop: EventLoop
+    /// The certificate of all connections.
+    public let certificate: DTLSCertificate
+    let configuration: Configuration
+    private let state: Mutex<State>
+
+    private struct State {
+        var sockets: [[EndpointSocket]]
+        var extra: [EndpointSocket] = []
+        var entropy: Entropy
+        var isClosed = false
+    }
+
+    /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be bound.
+    public init(configuration: Configuration = Configuration()) throws(PeerConnectionError) {
+        self.configuration = configuration
+        do {
+            certificate = try configuration.certificate ?? DTLSCertificate.generate()
+        } catch {
+            throw PeerConnectionError(.dtlsFailed, "no certificate could be made: \(error)")
+        }
+        do {
+            loop = try EventLoop(name: "dreamer-rtc")
+        } catch {
+            throw PeerConnectionError(.noSocket, "\(error)")
+        }
+        var sockets: [[EndpointSocket]] = []
+        do {
+            for _ in 0..<2 {
+                sockets.append(try EndpointSocket.bind(configuration, loop: loop))
+            }
+        } catch {
+            for socket in sockets.joined() { socket.close() }
+            loop.stop()
+            throw error
+        }
+        state = Mutex(State(sockets: sockets, entropy: SystemEntropy.make()))
+    }
+
+    /// The bound addresses, for logs.
+    public var localAddresses: [SocketAddress] { state.withLock { $0.sockets.joined().map(\.localAddress) } }
+
+    /// Closes the sockets and ends the thread. Connections must be closed before.
+    public func close() {
+        let sockets = state.withLock { state in
+            state.isClosed = true
+            let all = state.sockets.joined() + state.extra
+            state.sockets = []
+            state.extra = []
+            return all
+        }
+        for socket in sockets { socket.close() }
+        loop.stop()
+    }
+
+    /// An independent source of randomness.
+    func makeEntropy() -> Entropy { state.withLock { $0.entropy.split() } }
+
+    /// The sockets for a connection: those of its side, or fresh ones where one of these already has a session with one of
+    /// the addresses of `peer`.
+    func sockets(for side: Side, avoiding peer: [SocketAddress]) throws(PeerConnectionError) -> [EndpointSocket] {
+        let usual = state.withLock { $0.sockets.isEmpty ? [] : $0.sockets[side.rawValue] }
+        guard !usual.isEmpty else { throw PeerConnectionError(.closed, "the endpoint is closed") }
+        guard usual.contains(where: { $0.hasSession(withAnyOf: peer) }) else { return usual }
+        let fresh = try EndpointSocket.bind(configuration, loop: loop)
+        for socket in fresh { socket.closesWithLastSession = true }
+        state.withLock { $0.extra += fresh }
+        return fresh
+    }
+
+    /// Lets go of a socket that was made for one connection.
+    func retire(_ socket: EndpointSocket) {
+        guard socket.closesWithLastSession, socket.isIdle else { return }
+        state.withLock { state in state.extra.removeAll { $0 === socket } }
+        socket.close()
+    }
+}

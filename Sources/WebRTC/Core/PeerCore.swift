@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+public import DTLS
+public import ICE
+public import SCTP
+public import SDP
+public import Wire
+
+// One datagram's way through the core (RFC 7983 §7 tells the kinds apart by the first byte):
+//
+//     0…3   STUN ──▶ ICEAgent ──▶ answers, checks, the selected pair
+//     20…63 DTLS ──▶ DTLSTransport ──▶ plaintext ──▶ DataChannelMultiplexer ──▶ messages
+//
+// and back:  message ──▶ DataChannelMultiplexer ──▶ SCTP packets ──▶ DTLSTransport ──▶ outbox.packets ──▶ selected pair
+//
+// Layers come up one after the other:
+//
+//     start ──▶ gathering ──remote description──▶ checks ──a pair works──▶ DTLS handshake ──▶ SCTP handshake ──▶ connected
+
+/// A peer connection without its I/O: ICE, DTLS, SCTP and data channels in one value under one lock.
+///
+/// The owner hands in packets and the time and then calls ``drain(into:includingEvents:readsMessages:now:)``. Addresses
+/// are those of the owner's bound sockets.
+public struct PeerCore: ~Copyable, Sendable {
+    /// Which side of the offer this is. The offerer is ICE's controlling agent and DTLS's server.
+    public enum Side: Hashable, Sendable {
+        /// It makes the offer.
+        case offerer
+        /// It answers.
+        case answerer
+    }
+
+    /// The states of W3C's RTCPeerConnectionState.
+    public enum State: Hashable, Sendable {
+        /// Nothing was exchanged.
+        case new
+        /// A path is looked for, or a handshake is under way.
+        case connecting
+        /// Data channels can be used.
+        case connected
+        /// The peer has not answered for a while; it may come back.
+        case disconnected
+        /// The connection is lost for good.
+        case failed
+        /// ``PeerCore/close(now:)`` was called, or the peer closed.
+        case closed
+    }
+
+    /// What a core reports.
+    public enum Event: Sendable {
+        /// The state changed; failures come with a reason.
+        case stateChanged(State, PeerConnectionError?)
+        /// A local candidate was found.
+        case localCandidate(ICECandidate)
+        /// The local description is complete.
+        case gatheringComplete
+        /// Data goes this way from now on.
+        case selectedPair(ICECandidatePair)
+        /// A decision of ICE.
+        case decision(ICEDecision)
+        /// usrsctp has an association for us from here on …
+        case associationCreated(SCTPHandle)
+        /// … until here.
+        case associationEnded(SCTPHandle)
+        /// A channel of ours is open.
+        case channelOpened(ChannelKey)
+        /// The peer opened a channel.
+        case incomingChannel(ChannelKey, label: String, DataChannel.Options)
+        /// The channel's buffered amount fell to its threshold.
+        case bufferedAmountLow(ChannelKey)
+        /// The channel is gone.
+        case channelClosed(ChannelKey)
+    }
+
+    /// Names a channel of one connection, before and after it has a stream.
+    public struct ChannelKey: Hashable, Sendable {
+        let number: Int
+    }
+
+    /// What a core is made with.
+    public struct Configuration: Sendable {
+        /// What this side shows the peer.
+        public var certificate: DTLSCertificate
+        /// Where NSS key log lines go.
+        public var keyLog: (@Sendable (String) -> Void)?
+        /// Whether loopback addresses become candidates.
+        public var includesLoopback = false
+        /// When gathering ends, whatever servers do.
+        public var gatheringTimeout = Duration.seconds(3)
+        /// The value of `a=dreamer:` in our description.
+        public var dreamerAttribute: DreamerAttribute?
+        /// The largest message that we take, told in our description.
+        public var maxMessageSize = 262_144
+        /// The largest UDP payload, by RFC 8831 §5: what passes everywhere, IPv6 tunnels included.
+        public var maxDatagramSize = 1200
+
+        /// A configuration with the defaults above.
+        public init(certificate: DTLSCertificate) {
+            self.certificate = certificate
+        }
+    }
+
+    let configuration: Configuration
+    var entropy: Entropy
+    var side: Side?
+    /// The number in our `o=` line (RFC 8829 §5.2.1).
+    let sessionID: UInt64
+    var state = State.new
+    var ice: ICEAgent?
+    var dtls: DTLSTransport?
+    var channels: DataChannelMultiplexer?
+    var remote: SessionDescription?
+    var isGatheringDone = false
+    var isDTLSConnected = false
+
+    /// Datagrams of DTLS that came before the peer's description did: a ClientHello outruns signalling.
+    var early: [[UInt8]] = []
+    /// SCTP packets that DTLS decrypted and SCTP has not seen.
+    var plaintext = PacketBuffer()
+    /// SCTP packets on their way to DTLS.
+    var sctpPackets = PacketBuffer()
+    /// What ICE wants sent.
+    var iceDatagrams: [Datagram] = []
+    var iceDeadline: Timestamp?
+    /// The selected pair's addresses.
+    var route: (source: SocketAddress, destination: SocketAddress)?
+    var isDTLSStarted = false
+    var events: [Event] = []
+    var keyOf: [ChannelID: ChannelKey] = [:]
+    var channelOf: [ChannelKey: ChannelID] = [:]
+    /// Channels that were opened before SCTP was there.
+    var pending: [(key: ChannelKey, label: String, options: DataChannel.Options)] = []
+    var lastKey = 0
+    var transport = TransportCounters()
+
+    /// Whether decisions of ICE are reported. Takes effect for the agent that ``start(as:localAddresses:servers:now:)`` makes.
+    public var reportsDecisions = false
+
+    /// A core at rest.
+    public init(configuration: Configuration, entropy: Entropy) {
+        self.configuration = configuration
+        self.entropy = entropy
+        sessionID = self.entropy.next() >> 1
+    }
+
+    // MARK: - Descriptions
+
+    /// Whether the local description is complete.
+    public var isGatheringComplete: Bool { isGatheringDone }
+
+    /// What names us in STUN checks; empty before the start.
+    public var localUfrag: String { ice.peek { $0.localCredentials.ufrag } ?? "" }
+
+    /// The peer's certificate (DER), once DTLS has checked it.
+    public var remoteCertificate: [UInt8]? { isDTLSConnected ? dtls.peek { $0.peerCertificateDER } ?? nil : nil }
+
+    /// The largest message that the peer takes (RFC 8841 §6.1), in bytes.
+    public var remoteMaxMessageSize: Int {
+        remote?.messageSizeLimit ?? Int(SessionDescription.defaultMaxMessageSize)
+    }
+
+    /// The lane and NAT that the peer's description tells (`a=dreamer:`).
+    public var remoteDreamerAttribute: DreamerAttribute? { remote?.dreamer }
+
+    /// Makes the ICE agent and begins to gather on these sockets and from these STUN servers.
+    public mutating func start(
+        as side: Side, localAddresses: [SocketAddress], servers: [SocketAddress], now: Timestamp
+    ) throws(PeerConnectionError) {
+        guard self.side == nil, state == .new else {
+            throw PeerConnectionError(.invalidState, "a connection makes or takes one offer")
+        }
+        self.side = side
+        var settings = ICEAgent.Configuration()
+        settings.role = side == .offerer ? .controlling : .controlled
+        settings.allowsLoopback = configuration.includesLoopback
+        settings.gatheringTimeout = configuration.gatheringTimeout
+        settings.stunServers = servers
+        settings.reportsDecisions = reportsDecisions
+        ice = ICEAgent(configuration: settings, entropy: entropy.split())
+        for address in localAddresses { ice?.addLocalAddress(address, now: now) }
+        ice?.gather(now: now)
+        pumpICE()
+    }
+
+    /// Our offer or answer, with what candidates were found so far.
+    public var localDescription: SessionDescription {
+        get throws(PeerConnectionError) {
+            guard let side, let credentials = ice.peek({ $0.localCredentials }) else {
+                throw PeerConnectionError(.invalidState, "no offer was made or taken")
+            }
+            let candidates = (ice.peek { $0.localCandidates } ?? []).filter { $0.kind != .peerReflexive }
+            let fingerprint = configuration.certificate.fingerprint
+            var own = SessionDescription.Parameters(
+                sessionID: sessionID, iceUfrag: credentials.ufrag, icePwd: credentials.password,
+                fingerprints: [.init(algorithm: fingerprint.algorithm, bytes: fingerprint.bytes)],
+                candidates: candidates.map(\.description), endOfCandidates: isGatheringDone)
+            own.maxMessageSize = UInt64(configuration.maxMessageSize)
+            own.dreamer = configuration.dreamerAttribute
+            guard side == .answerer else { return .offer(own) }
+            guard let remote else { throw PeerConnectionError(.invalidState, "there is no offer to answer") }
+            do {
+                return try remote.answer(own)
+            } catch {
+                throw PeerConnectionError(.invalidDescription, "\(error)")
+            }
+        }
+    }
+
+    /// Takes the peer's offer or answer; checks begin. Throws where it cannot lead to a data channel.
+    public mutating func setRemoteDescription(
+        _ description: SessionDescription, now: Timestamp
+    ) throws(PeerConnectionError) {
+        guard let side, remote == nil, state == .new || state == .connecting else {
+            throw PeerConnectionError(.invalidState, "a remote description is taken once, after the local side has started")
+        }
+        try check(description, side)
+        guard let credentials = ICECredentials(ufrag: description.iceUfrag, password: description.icePwd) else {
+            throw PeerConnectionError(.invalidDescription, "a=ice-ufrag or a=ice-pwd is no valid credential (RFC 8839 §5.4)")
+        }
+        let fingerprints = description.fingerprints.map { DTLSFingerprint(algorithm: $0.algorithm, bytes: $0.bytes) }
+        // An answerer that is free to choose is active, so that the handshake starts one trip earlier (RFC 8842 §5.3).
+        let role: DTLSTransport.Role = description.setup == .active ? .server : .client
+        do {
+            var settings = DTLSTransport.Configuration()
+            settings.mtu = configuration.maxDatagramSize
+            settings.keyLog = configuration.keyLog
+            dtls = try DTLSTransport(
+                role: role, certificate: configuration.certificate, expectedFingerprints: fingerprints,
+                configuration: settings)
+        } catch {
+            throw PeerConnectionError(.dtlsFailed, "\(error)")
+        }
+        do {
+            try ice?.setRemote(credentials: credentials, lite: description.isICELite, now: now)
+        } catch {
+            throw PeerConnectionError(.invalidState, "\(error)")
+        }
+        remote = description
+        try makeChannels(role)
+        for line in description.candidates {
+            guard let candidate = ICECandidate(sdp: line) else { continue }
+            ice?.addRemoteCandidate(candidate, now: now)
+        }
+        // RFC 8838 §4.1: who does not trickle has told all.
+        if description.endOfCandidates || !description.acceptsTrickle { ice?.endOfRemoteCandidates(now: now) }
+        setState(.connecting)
+        pumpICE()
+        if role == .server { dtls?.start(now: now) }
+        let waiting = early
+        early = []
+        for datagram in waiting { receiveDTLS(datagram.span.bytes, now: now) }
+    }
+
+    private func check(_ description: SessionDescription, _ side: Side) throws(PeerConnectionError) {
+        guard (description.type == .offer) == (side == .answerer) else {
+            throw PeerConnectionError(
+                .invalidDescription, "an answer belongs to an offer of ours, an offer to an answer of ours")
+        }
+        guard !description.isRejected, description.sctpPort != 0 else {
+            throw PeerConnectionError(.invalidDescription, "the peer refuses data channels (port 0, RFC 8841 §10)")
+        }
+        guard side == .offerer else { return }
+        let offer = try localDescription
+        do {
+            try offer.check(answer: description)
+        } catch {
+            throw PeerConnectionError(.invalidDescription, "\(error)")
+        }
+    }
+
+    /// Takes a candidate that was signalled later; `nil` says that there are no more.
+    public mutating func addRemoteCandidate(_ candidate: ICECandidate?, now: Timestamp) {
+        if let candidate { ice?.addRemoteCandidate(candidate, now: now) } else { ice?.endOfRemoteCandidates(now: now) }
+        pumpICE()
+    }
+
+    private mutating func makeChannels(_ role: DTLSTransport.Role) throws(PeerConnectionError) {
+        var settings = DataChannelMultiplexer.Configuration(role: role == .client ? .client : .server)
+        settings.association.remotePort = remote?.sctpPort ?? 5000
+        // RFC 8261 §5: a packet fits one record, a record one datagram. Chunks come in multiples of four bytes.
+        settings.association.maxPacketSize = (configuration.maxDatagramSize - DTLSTransport.recordOverhead) & ~3
+        settings.maxMessageSize = configuration.maxMessageSize
+        settings.remoteMaxMessageSize = Int(clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
+        do {
+            channels = try DataChannelMultiplexer(configuration: settings)
+        } catch {
+            throw PeerConnectionError(.sctpFailed, "\(error)")
+        }
+        if let handle = channels?.handle { events.append(.associationCreated(handle)) }
+        let waiting = pending
+        pending = []
+        for (key, label, options) in waiting {
+            do { try open(key, label, options) } catch { events.append(.channelClosed(key)) }
+        }
+    }
+
+    // MARK: - State
+
+    mutating func setState(_ new: State, _ failure: PeerConnectionError? = nil) {
+        guard state != new, state != .closed, state != .failed || new == .closed else { return }
+        state = new
+        events.append(.stateChanged(new, failure))
+    }
+
+    /// Ends everything because of a failure.
+    mutating func fail(_ code: PeerConnectionError.Code, _ message: String) {
+        guard state != .closed, state != .failed else { return }
+        end()
+        setState(.failed, PeerConnectionError(code, message))
+    }
+
+    /// Ends the connection; what tells the peer waits in the next drain. Repeated calls are harmless.
+    public mutating func close(now: Timestamp) {
+        guard state != .closed else { return }
+        end()
+        setState(.closed)
+    }
+
+    private mutating func end() {
+        if let handle = channels?.handle {
+            channels?.abort()
+            pumpOutgoing()
+            events.append(.associationEnded(handle))
+        }
+        for key in Set(channelOf.keys).union(pending.map(\.key)).sorted(by: { $0.number < $1.number }) {
+            events.append(.channelClosed(key))
+        }
+        channels = nil
+        keyOf = [:]
+        channelOf = [:]
+        pending = []
+        early = []
+        dtls?.close()
+        ice?.close()
+        pumpICE()
+    }
+}
+
+extension Optional where Wrapped: ~Copyable {
+    /// Looks at a value that cannot be copied, where there is one.
+    borrowing func peek<Result>(_ body: (borrowing Wrapped) -> Result) -> Result? {
+        switch self {
+        case .some(let value): body(value)
+        case .none: nil
+        }
+    }
+}

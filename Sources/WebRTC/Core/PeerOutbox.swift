@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+public import SCTP
+public import Wire
+
+/// What a ``PeerCore`` has for its driver after a call. The driver keeps one and hands it in again, so that nothing is
+/// allocated a packet.
+public struct PeerOutbox: ~Copyable, Sendable {
+    /// Datagrams of ICE, each with its own path.
+    public var datagrams: [Datagram] = []
+    /// DTLS datagrams, all for ``route``.
+    public var packets = PacketBuffer()
+    /// The selected path, `nil` before there is one.
+    public var route: (source: SocketAddress, destination: SocketAddress)?
+    /// What happened, in order.
+    public var events: [PeerCore.Event] = []
+    /// The channel and kind of a message that arrived after those events; its bytes are in ``message``.
+    public var arrival: (channel: PeerCore.ChannelKey, isText: Bool)?
+    /// The bytes of that message.
+    public var message = MessageBuffer()
+    /// When the core wants to be told the time next.
+    public var deadline: Timestamp?
+    /// Whether more events or messages wait.
+    public var hasMore = false
+
+    /// An empty outbox.
+    public init() {}
+
+    /// Shows the message's bytes.
+    public func withMessage(_ body: (RawSpan) -> Void) {
+        body(message.bytes)
+    }
+
+    /// Forgets what was sent and told, and keeps the memory.
+    public mutating func removeAll() {
+        datagrams.removeAll(keepingCapacity: true)
+        packets.removeAll()
+        events.removeAll(keepingCapacity: true)
+        arrival = nil
+        hasMore = false
+    }
+}

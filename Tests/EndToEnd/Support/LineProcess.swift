@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Synchronization
+import Testing
+import Wire
+
+/// A program that a test runs and speaks to line by line. It is ended with the test.
+final class LineProcess: Sendable {
+    struct Failure: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    private struct State {
+        var lines: [String] = []
+        var errors = ""
+        var partial: [UInt8] = []
+        var hasEnded = false
+        var status: Int32?
+    }
+
+    let name: String
+    private let process: Process
+    private let input = Pipe()
+    private let state = Mutex(State())
+
+    var pid: Int32 { process.processIdentifier }
+
+    /// Everything that the program wrote to standard error so far.
+    var errors: String { state.withLock { $0.errors } }
+
+    init(_ program: String, _ arguments: [String], environment: [String: String] = [:]) throws {
+        name = ([program] + arguments).joined(separator: " ")
+        process = Process()
+        process.executableURL = URL(filePath: program)
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        let output = Pipe()
+        let errors = Pipe()
+        process.standardInput = input
+        process.standardOutput = output
+        process.standardError = errors
+        output.fileHandleForReading.readabilityHandler = { [weak self] handle in
+            let data = handle.availableData
+            if data.isEmpty { handle.readabilityHandler = nil }
+            self?.received([UInt8](data))
+        }
+        errors.fileHandleForReading.readabilityHandler = { [weak self] handle in
+            let data = handle.availableData
+            if data.isEmpty { handle.readabilityHandler = nil }
+            self?.state.withLock { $0.errors += String(decoding: data, as: UTF8.self) }
+        }
+        process.terminationHandler = { [weak self] process in
+            self?.state.withLock { $0.status = process.terminationStatus }
+        }
+        try process.run()
+    }
+
+    deinit { kill() }
+
+    private func received(_ bytes: [UInt8]) {
+        state.withLock { state in
+            if bytes.isEmpty { state.hasEnded = true }
+            state.partial += bytes
+            while let end = state.partial.firstIndex(of: 0x0A) {
+                state.lines.append(String(decoding: state.partial[..<end], as: UTF8.self))
+                state.partial.removeSubrange(...end)
+            }
+        }
+    }
+
+    func send(_ line: String) throws {
+        try input.fileHandleForWriting.write(contentsOf: Data((line + "\n").utf8))
+    }
+
+    /// The next line that satisfies a condition; lines before it are dropped. Throws after `limit`, or when the program
+    /// has ended without.
+    func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws -> String {
+        let deadline = ContinuousClock.now + limit
+        while true {
+            let (found, ended): (String?, Bool) = state.withLock { state in
+                while !state.lines.isEmpty {
+                    let line = state.lines.removeFirst()
+                    if matches(line) { return (line, false) }
+                }
+                return (nil, state.hasEnded)
+            }
+            if let found { return found }
+            if ended { throw Failure(description: "\(name) ended before the awaited line\n\(errors)") }
+            if ContinuousClock.now > deadline {
+                throw Failure(description: "\(name) did not write the awaited line within \(limit)\n\(errors)")
+            }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    /// The next line that is a JSON object with these members.
+    func json(
+        within limit: Duration = .seconds(20), where members: [String: JSON] = [:]
+    ) async throws -> JSON {
+        let text = try await line(within: limit) { line in
+            guard let object = try? JSON(parsing: line), object.object != nil else { return false }
+            return members.allSatisfy { object[$0.key] == $0.value }
+        }
+        return try JSON(parsing: text)
+    }
+
+    /// Waits for the end; answers the exit status.
+    @discardableResult
+    func exit(within limit: Duration = .seconds(60)) async throws -> Int32 {
+        let deadline = ContinuousClock.now + limit
+        while true {
+            if let status = state.withLock({ $0.status }) { return status }
+            if ContinuousClock.now > deadline {
+                throw Failure(description: "\(name) did not end within \(limit)\n\(errors)")
+            }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    /// Asks the program to stop, as Ctrl-C does.
+    func interrupt() { if process.isRunning { Foundation.kill(pid, SIGINT) } }
+
+    /// Ends the program without a chance to clean up.
+    func kill() { if process.isRunning { Foundation.kill(pid, SIGKILL) } }
+
+    /// Stops the program, and lets it go on: for peers that fall silent.
+    func pause() { Foundation.kill(pid, SIGSTOP) }
+}

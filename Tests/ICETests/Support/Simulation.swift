@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+import ICE
+import Wire
+
+/// Agents, NATs and STUN servers on virtual time. One seed and one script give one log.
+final class Simulation {
+    /// What lies between any two hosts.
+    struct Link {
+        var latency = Duration.milliseconds(5)
+        /// Up to so much more, at random; packets overtake each other then.
+        var jitter = Duration.zero
+        /// The part of packets that is lost.
+        var loss = 0.0
+    }
+
+    /// What a STUN server does.
+    enum Server {
+        case answers
+        /// Answers with MAPPED-ADDRESS, as before RFC 5389.
+        case classic
+        case refuses
+        case silent
+    }
+
+    private(set) var now = Timestamp.zero
+    private(set) var peers: [SimulatedPeer] = []
+    private(set) var log: [String] = []
+    var link = Link()
+    var servers: [SocketAddress: Server] = [:]
+    /// Drops what it answers true for, before chance does.
+    var drops: (Datagram) -> Bool = { _ in false }
+    /// Changes packets on their way.
+    var rewrites: (inout Datagram) -> Void = { _ in }
+    private var entropy: Entropy
+    private var queue: [(time: Timestamp, order: Int, action: () -> Void)] = []
+    private var order = 0
+
+    init(seed: UInt64) {
+        entropy = Entropy(seed: seed)
+    }
+
+    /// Adds a host with an agent; its addresses are private if it stands behind a NAT.
+    func addPeer(
+        _ name: String, addresses: [SocketAddress], behind nat: SimulatedNAT? = nil,
+        _ configure: (inout ICEAgent.Configuration) -> Void = { _ in }
+    ) -> SimulatedPeer {
+        var configuration = ICEAgent.Configuration()
+        configuration.reportsDecisions = true
+        configure(&configuration)
+        let peer = SimulatedPeer(
+            name: name, nat: nat, addresses: addresses,
+            agent: ICEAgent(configuration: configuration, entropy: entropy.split()))
+        peers.append(peer)
+        for address in addresses { peer.agent.addLocalAddress(address, now: now) }
+        return peer
+    }
+
+    /// Does something later.
+    func after(_ delay: Duration, _ action: @escaping () -> Void) {
+        order += 1
+        let time = now + delay
+        let index = queue.lastIndex { $0.time <= time }.map { $0 + 1 } ?? 0
+        queue.insert((time, order, action), at: index)
+    }
+
+    /// Full offer and answer: each side is told once gathering is complete, `signalling` later.
+    func connect(_ offerer: SimulatedPeer, _ answerer: SimulatedPeer, signalling: Duration = .milliseconds(20)) {
+        answerer.agent.setRole(.controlled)
+        offerer.whenGathered = { [unowned self, unowned offerer, unowned answerer] in
+            after(signalling) {
+                answerer.take(descriptionOf: offerer, now: self.now)
+                answerer.whenGathered = {
+                    self.after(signalling) { offerer.take(descriptionOf: answerer, now: self.now) }
+                }
+                answerer.agent.gather(now: self.now)
+            }
+        }
+        offerer.agent.gather(now: now)
+        run(for: .zero)
+    }
+
+    /// Offer and answer at once, candidates as they are found.
+    func trickle(_ offerer: SimulatedPeer, _ answerer: SimulatedPeer, signalling: Duration = .milliseconds(20)) {
+        answerer.agent.setRole(.controlled)
+        for (peer, other) in [(offerer, answerer), (answerer, offerer)] {
+            peer.onCandidate = { [unowned self, unowned other] candidate in
+                after(signalling) { other.agent.addRemoteCandidate(candidate, now: self.now) }
+            }
+            peer.whenGathered = { [unowned self, unowned other] in
+                after(signalling) { other.agent.endOfRemoteCandidates(now: self.now) }
+            }
+        }
+        after(signalling) {
+            try? answerer.agent.setRemote(credentials: offerer.agent.localCredentials, now: self.now)
+            answerer.agent.gather(now: self.now)
+            self.after(signalling) {
+                try? offerer.agent.setRemote(credentials: answerer.agent.localCredentials, now: self.now)
+            }
+        }
+        offerer.agent.gather(now: now)
+        run(for: .zero)
+    }
+
+    /// Lets time pass.
+    func run(for duration: Duration) { run(until: now + duration) { false } }
+
+    /// Lets time pass until `isDone`, or the limit; answers whether it was done.
+    @discardableResult
+    func run(for duration: Duration, until isDone: () -> Bool) -> Bool { run(until: now + duration, isDone) }
+
+    @discardableResult
+    private func run(until limit: Timestamp, _ isDone: () -> Bool) -> Bool {
+        while true {
+            for peer in peers { drain(peer) }
+            if isDone() { return true }
+            let deadline = peers.compactMap(\.deadline).min()
+            let next = min(queue.first?.time ?? .distantFuture, deadline ?? .distantFuture)
+            guard next <= limit else {
+                now = max(now, limit)
+                return isDone()
+            }
+            precondition(deadline.map { $0 > now } ?? true, "an agent waits for a time that has passed")
+            now = max(now, next)
+            while let first = queue.first, first.time <= now {
+                queue.removeFirst()
+                first.action()
+            }
+            for peer in peers {
+                if let deadline = peer.deadline, deadline <= now { peer.agent.handleTimeout(now: now) }
+            }
+        }
+    }
+
+    private func drain(_ peer: SimulatedPeer) {
+        while true {
+            switch peer.agent.nextOutput() {
+            case .transmit(let datagram): send(datagram, from: peer)
+            case .event(let event): peer.take(event, now: now)
+            case .wait(let deadline):
+                peer.deadline = deadline
+                return
+            }
+        }
+    }
+
+    // MARK: The network
+
+    private func send(_ original: Datagram, from peer: SimulatedPeer) {
+        peer.sent.append((now, original))
+        var datagram = original
+        rewrites(&datagram)
+        log.append("\(now) \(datagram.source) > \(datagram.destination) \(datagram.payload)")
+        guard !drops(datagram) else { return }
+        guard Double(entropy.next() >> 11) / 0x1p53 >= link.loss else { return }
+        let jitter = link.jitter.nanoseconds
+        let delay = jitter == 0 ? 0 : Int64(entropy.next() % UInt64(jitter))
+        let isLocal = peers.contains { $0.nat === peer.nat && $0.addresses.contains(datagram.destination) }
+        if let nat = peer.nat, !isLocal { datagram.source = nat.outbound(datagram) }
+        after(link.latency + .nanoseconds(delay)) { [unowned self] in
+            arrive(datagram, at: isLocal ? peer.nat : nil)
+        }
+    }
+
+    /// A datagram is at its destination's network: a site, or the public one.
+    private func arrive(_ datagram: Datagram, at site: SimulatedNAT?) {
+        if let server = servers[datagram.destination], site == nil {
+            serve(datagram, server)
+        } else if let nat = peers.compactMap(\.nat).first(where: { $0.ip == datagram.destination.ip }), site == nil {
+            guard let inside = nat.inbound(datagram) else { return }
+            let translated = Datagram(source: datagram.source, destination: inside, payload: datagram.payload)
+            deliver(translated, to: peers.first { $0.nat === nat && $0.addresses.contains(inside) })
+        } else {
+            deliver(datagram, to: peers.first { $0.nat === site && $0.addresses.contains(datagram.destination) })
+        }
+    }
+
+    private func deliver(_ datagram: Datagram, to peer: SimulatedPeer?) {
+        guard let peer else { return }
+        datagram.payload.withSpan {
+            peer.agent.receive($0, from: datagram.source, to: datagram.destination, now: now)
+        }
+    }
+
+    private func serve(_ datagram: Datagram, _ server: Server) {
+        guard let request = try? decode(datagram.payload) else { return }
+        var response = STUNMessage(server == .refuses ? .error : .success, transactionID: request.transactionID)
+        switch server {
+        case .silent: return
+        case .refuses: response.append(STUNErrorCode(500, "Server Error"))
+        case .answers: response.append(xorAddress: datagram.source)
+        case .classic:
+            let port = datagram.source.port
+            response.attributes.append(
+                STUNAttribute(
+                    .mappedAddress, [0, 1, UInt8(port >> 8), UInt8(port & 0xFF)] + datagram.source.ip.bytes))
+        }
+        let reply = Datagram(
+            source: datagram.destination, destination: datagram.source, payload: response.encoded(fingerprint: false))
+        after(link.latency) { [unowned self] in arrive(reply, at: nil) }
+    }
+}
+
+/// A host with an agent and what it reported.
+final class SimulatedPeer {
+    let name: String
+    let nat: SimulatedNAT?
+    let addresses: [SocketAddress]
+    var agent: ICEAgent
+    var deadline: Timestamp?
+    var states: [(time: Timestamp, state: ICEAgent.State)] = []
+    var decisions: [ICEDecision] = []
+    var selections: [ICECandidatePair] = []
+    var candidates: [ICECandidate] = []
+    var sent: [(time: Timestamp, datagram: Datagram)] = []
+    var gatheredAt: Timestamp?
+    var onCandidate: (ICECandidate) -> Void = { _ in }
+    var whenGathered: () -> Void = {}
+
+    init(name: String, nat: SimulatedNAT?, addresses: [SocketAddress], agent: consuming ICEAgent) {
+        self.name = name
+        self.nat = nat
+        self.addresses = addresses
+        self.agent = agent
+    }
+
+    // The macros of Testing cannot look into what is not copyable.
+    var state: ICEAgent.State { agent.state }
+    var role: ICEAgent.Role { agent.role }
+    var pair: ICECandidatePair? { agent.selectedPair }
+    var pairs: [ICECandidatePair] { agent.candidatePairs }
+    var counters: ICEAgent.Counters { agent.counters }
+    func mayReceiveData(from source: SocketAddress, to destination: SocketAddress) -> Bool {
+        agent.mayReceiveData(from: source, to: destination)
+    }
+
+    var actions: [ICEDecision.Action] { decisions.map(\.action) }
+
+    func take(_ event: ICEAgent.Event, now: Timestamp) {
+        switch event {
+        case .stateChanged(let state): states.append((now, state))
+        case .localCandidate(let candidate):
+            candidates.append(candidate)
+            onCandidate(candidate)
+        case .gatheringComplete:
+            gatheredAt = now
+            whenGathered()
+        case .selectedPair(let pair): selections.append(pair)
+        case .decision(let decision): decisions.append(decision)
+        }
+    }
+
+    /// Takes all that a full description would carry.
+    func take(descriptionOf other: SimulatedPeer, now: Timestamp) {
+        try? agent.setRemote(credentials: other.agent.localCredentials, now: now)
+        for candidate in other.candidates { agent.addRemoteCandidate(candidate, now: now) }
+        agent.endOfRemoteCandidates(now: now)
+    }
+
+    /// When a state was first reported.
+    func time(of state: ICEAgent.State) -> Timestamp? { states.first { $0.state == state }?.time }
+
+    /// The messages sent, read.
+    var messages: [(time: Timestamp, message: STUNMessage, to: SocketAddress)] {
+        sent.compactMap { entry in
+            (try? decode(entry.datagram.payload)).map { (entry.time, $0, entry.datagram.destination) }
+        }
+    }
+}
+
+/// A NAT with the two behaviours that decide hole punching (RFC 4787 §4.1, §5).
+final class SimulatedNAT {
+    enum Dependence { case endpointIndependent, addressAndPortDependent }
+    let ip: IPAddress
+    let mapping: Dependence
+    let filtering: Dependence
+    private var mappings: [(inside: SocketAddress, remote: SocketAddress?, port: UInt16)] = []
+    private var permitted: Set<[SocketAddress]> = []
+    private var nextPort: UInt16 = 50_000
+
+    init(_ ip: IPAddress, mapping: Dependence, filtering: Dependence) {
+        self.ip = ip
+        self.mapping = mapping
+        self.filtering = filtering
+    }
+
+    func outbound(_ datagram: Datagram) -> SocketAddress {
+        let remote = mapping == .endpointIndependent ? nil : datagram.destination
+        let port: UInt16
+        if let known = mappings.first(where: { $0.inside == datagram.source && $0.remote == remote }) {
+            port = known.port
+        } else {
+            port = nextPort
+            nextPort += 1
+            mappings.append((datagram.source, remote, port))
+        }
+        let outside = SocketAddress(ip: ip, port: port)
+        permitted.insert([outside, datagram.destination])
+        return outside
+    }
+
+    func inbound(_ datagram: Datagram) -> SocketAddress? {
+        guard let entry = mappings.first(where: { $0.port == datagram.destination.port }) else { return nil }
+        guard filtering == .endpointIndependent || permitted.contains([datagram.destination, datagram.source]) else {
+            return nil
+        }
+        return entry.inside
+    }
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import SCTP
+import Synchronization
+import Wire
+
+/// The virtual time of usrsctp in these tests. The library has one timeline for the whole process, so all suites share it,
+/// one after the other.
+enum Timeline {
+    /// Nanoseconds since the start.
+    fileprivate static let nanoseconds = Atomic<Int64>(0)
+    /// The thread whose calls live in virtual time.
+    fileprivate static let thread = Atomic<UInt>(0)
+
+    /// Lets the current thread see virtual time, and no other.
+    static func enter() {
+        thread.store(UInt(pthread_self()), ordering: .relaxed)
+    }
+
+    /// Passes 10 ms. Answers which associations have something to do.
+    static func tick() -> Set<SCTPHandle> {
+        enter()
+        let step = SCTPRuntime.tickInterval.nanoseconds
+        let now = nanoseconds.add(step, ordering: .relaxed).newValue
+        return Set(SCTPRuntime.shared.advance(to: Timestamp(nanoseconds: now)))
+    }
+}
+
+/// Stands in for the C library's function, which usrsctp asks for the age of packets. A retransmission timer of virtual time
+/// would find them too young for retransmission otherwise.
+@_cdecl("gettimeofday")
+public func virtualTimeOfDay(_ time: UnsafeMutablePointer<timeval>?, _ zone: UnsafeMutableRawPointer?) -> Int32 {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    if Timeline.thread.load(ordering: .relaxed) == UInt(pthread_self()) {
+        let virtual = Timeline.nanoseconds.load(ordering: .relaxed)
+        // Any origin will do that is far from zero.
+        now = timespec(tv_sec: 1_000_000 + Int(virtual / 1_000_000_000), tv_nsec: Int(virtual % 1_000_000_000))
+    }
+    time?.pointee = timeval(tv_sec: now.tv_sec, tv_usec: now.tv_nsec / 1000)
+    return 0
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Synchronization
+import Testing
+import WebRTC
+import Wire
+
+/// Two endpoints on loopback, each with its own sockets and thread.
+struct LoopbackPair {
+    let offerer: RTCEndpoint
+    let answerer: RTCEndpoint
+
+    init() throws {
+        let configuration = RTCEndpoint.Configuration(addresses: [.loopbackV4])
+        offerer = try RTCEndpoint(configuration: configuration)
+        answerer = try RTCEndpoint(configuration: configuration)
+    }
+
+    /// Connects a pair; the offerer has opened a channel. Answers both sides, and the channel at both of its ends.
+    func connect(
+        options: DataChannel.Options = .init()
+    ) async throws -> (PeerConnection, PeerConnection, DataChannel, DataChannel) {
+        let first = PeerConnection(endpoint: offerer)
+        let second = PeerConnection(endpoint: answerer)
+        let (incoming, arrived) = AsyncStream<DataChannel>.makeStream()
+        second.setHandler { event in
+            if case .channel(let channel) = event { arrived.yield(channel) }
+        }
+        let channel = try first.createDataChannel("test", options: options)
+        let offer = try await first.createOffer()
+        let answer = try await second.accept(offer: offer)
+        try first.accept(answer: answer)
+        try await channel.opened()
+        var iterator = incoming.makeAsyncIterator()
+        let other = try #require(await iterator.next())
+        return (first, second, channel, other)
+    }
+
+    func close() {
+        offerer.close()
+        answerer.close()
+    }
+}
+
+@Suite("Peer connections over loopback", .serialized)
+struct LoopbackTests {
+    @Test("a message goes each way, and closing ends both sides")
+    func echo() async throws {
+        let pair = try LoopbackPair()
+        let start = ContinuousClock.now
+        let (first, second, channel, other) = try await pair.connect()
+        print("connected in", ContinuousClock.now - start)
+        #expect(other.label == "test")
+        try await channel.send("hello")
+        var there = other.messages.makeAsyncIterator()
+        #expect(try await there.next() == .text("hello"))
+        let bytes = (0..<262_144).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        try await other.send(bytes)
+        var back = channel.messages.makeAsyncIterator()
+        #expect(try await back.next() == .binary(bytes))
+        try await channel.send([UInt8]())
+        #expect(try await there.next() == .binary([]))
+        try await channel.send("")
+        #expect(try await there.next() == .text(""))
+        first.close()
+        #expect(try await there.next() == nil)
+        second.close()
+        pair.close()
+    }
+
+    @Test("bulk flows under backpressure")
+    func bulk() async throws {
+        let pair = try LoopbackPair()
+        let (first, second, channel, other) = try await pair.connect(options: .init(isOrdered: false))
+        let message = [UInt8](repeating: 7, count: 65_536)
+        let count = 800
+        let start = ContinuousClock.now
+        async let sent: Void = {
+            for _ in 0..<count { try await channel.send(message) }
+        }()
+        var received = 0
+        for try await message in other.messages {
+            received += message.byteCount
+            if received == count * 65_536 { break }
+        }
+        try await sent
+        let seconds = (ContinuousClock.now - start).seconds
+        print("\(Double(received) / 1e6 / seconds) MB/s")
+        #expect(received == count * 65_536)
+        first.close()
+        second.close()
+        pair.close()
+    }
+}
