@@ -15,8 +15,7 @@ struct Model: Sendable {
     var digest: BLAKE3.Digest { BLAKE3.hash(manifest) }
 
     init(sizes: [Int], algorithm: HashAlgorithm = .blake3, seed: UInt64 = 1) {
-        var entropy = Entropy(seed: seed)
-        let contents = sizes.map { entropy.bytes($0) }
+        let contents = sizes.enumerated().map { Model.noise($0.element, seed: seed &* 1_000 &+ UInt64($0.offset)) }
         self.contents = contents
         catalog = SwarmCatalog(
             entries: contents.enumerated().map { index, bytes in
@@ -26,6 +25,20 @@ struct Model: Sendable {
             })
         manifest = Array("{\"seed\": \(seed), \"sizes\": \(sizes)}".utf8)
         values = contents.map { Model.values(of: $0) }
+    }
+
+    /// Bytes without a pattern, quickly made.
+    private static func noise(_ count: Int, seed: UInt64) -> [UInt8] {
+        var state = seed | 1
+        return [UInt8](unsafeUninitializedCapacity: count + 8) { buffer, used in
+            for start in stride(from: 0, to: count, by: 8) {
+                state ^= state &<< 13
+                state ^= state &>> 7
+                state ^= state &<< 17
+                UnsafeMutableRawBufferPointer(buffer).storeBytes(of: state, toByteOffset: start, as: UInt64.self)
+            }
+            used = count
+        }
     }
 
     static func values(of bytes: [UInt8]) -> [BLAKE3.Digest] {
