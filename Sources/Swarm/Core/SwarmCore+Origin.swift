@@ -30,6 +30,7 @@ extension SwarmCore {
         case .range(let entry, let range): receiveRange(id, entries[entry], range, fetch.received, data, now: now)
         }
         originFetches[id]?.received += data.byteCount
+        originMeter.add(data.byteCount)
     }
 
     private mutating func receiveRange(

@@ -9,6 +9,7 @@ extension SwarmCore {
         guard !hasLeft, now >= lastTick else { return }
         lastTick = now
         uploadBucket.refill(now: now)
+        originMeter.update(now: now)
         for peer in peers.values.sorted(by: { $0.number < $1.number }) { look(at: peer, now: now) }
         rechoke(now: now)
         announceGroups(now: now)

@@ -49,6 +49,7 @@ public struct SwarmCore: ~Copyable {
     var lastOriginRequest: UInt64 = 0
     var originPausedUntil: Timestamp = .zero
     var originFailures = 0
+    var originMeter: RateMeter
     var manifestUncoveredSince: Timestamp?
 
     var actions: [SwarmAction] = []
@@ -81,6 +82,7 @@ public struct SwarmCore: ~Copyable {
         nodeID = NodeID(certificateDigest: certificateDigest)
         uploadBucket = TokenBucket(rate: configuration.uploadLimit, now: now)
         downloadBucket = TokenBucket(rate: configuration.downloadLimit, now: now)
+        originMeter = RateMeter(now: now)
         startedAt = now
         lastTick = now
         lastGroupAnnouncement = now
@@ -193,6 +195,21 @@ extension SwarmCore {
         schedule(now: now)
     }
 
+    /// An entry was put into the folder by someone else, and verified.
+    public mutating func entryAppeared(_ index: Int, values: [BLAKE3.Digest], now: Timestamp) {
+        guard let state = state(index), !state.isComplete, !state.isFinishing, values.count == state.groupCount else {
+            return
+        }
+        for peer in joinedPeers { dropWork(of: peer, on: state, now: now) }
+        let hadPart = !state.stored.isEmpty || !state.writing.isEmpty
+        markComplete(state, values: values)
+        if hadPart { actions.append(.discardPart(entry: index)) }
+        actions.append(.event(.shardVerified(index: index, .disk)))
+        for peer in joinedPeers { sendHave(peer, [index], now: now) }
+        reportProgress(now: now)
+        schedule(now: now)
+    }
+
     /// Asks for one entry now, before the others. Entries that are complete and not wanted are evicted where the quota
     /// leaves no room.
     public mutating func request(_ index: Int, now: Timestamp) {
@@ -237,6 +254,12 @@ extension SwarmCore {
         if needed > quota { fail(.quotaExceeded(needed: needed, quota: quota)) }
         return needed <= quota
     }
+
+    /// The file system refused something else than a group or a whole entry.
+    public mutating func storageFailed(_ what: String) { fail(.storage(what)) }
+
+    /// The manifest matches the link and is none, or something else makes the work impossible.
+    public mutating func giveUp(_ failure: SwarmFailure) { fail(failure) }
 
     mutating func fail(_ failure: SwarmFailure) {
         guard self.failure == nil else { return }

@@ -32,6 +32,8 @@ public enum SwarmEvent: Sendable {
     case complete
     /// The HTTP origin gave something wrong or failed for good.
     case originFailed(String)
+    /// Something that people should know.
+    case warning(String)
     /// The work cannot go on.
     case failed(SwarmFailure)
 }

@@ -71,6 +71,9 @@ extension SwarmCore {
         }
     }
 
+    /// Bytes a second that come from HTTP.
+    public var originRate: Double { originMeter.bytesPerSecond }
+
     /// Whether an entry is verified and stands under its final name.
     public func isComplete(_ index: Int) -> Bool { state(index)?.isComplete ?? false }
 
