@@ -77,7 +77,7 @@ let package = Package(
         .target(
             name: "Signaling",
             dependencies: [
-                "Wire", "SDP", "Swarm",
+                "Wire", "Swarm",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -87,8 +87,10 @@ let package = Package(
         .target(
             name: "Origin",
             dependencies: [
-                "Wire", "Hashing", "RDRR",
+                "Swarm",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ], swiftSettings: strict),
         .executableTarget(
             name: "dreamer",
@@ -109,8 +111,23 @@ let package = Package(
         .testTarget(name: "WebRTCTests", dependencies: ["WebRTC", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
-        .testTarget(name: "SignalingTests", dependencies: ["Signaling", "TestSupport"]),
-        .testTarget(name: "OriginTests", dependencies: ["Origin", "RDRR", "Hashing", "TestSupport"]),
+        .testTarget(
+            name: "SignalingTests",
+            dependencies: [
+                "Signaling", "Wire", "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ]),
+        .testTarget(
+            name: "OriginTests",
+            dependencies: [
+                "Origin", "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
         .testTarget(
             name: "EndToEndTests", dependencies: ["Wire", "RDRR", "Hashing", "SDP", "WebRTC", "TestSupport"],
             path: "Tests/EndToEnd", exclude: ["interop"]),

@@ -20,8 +20,19 @@ public enum JSON: Hashable, Sendable {
 
     /// The members of an object in order. Looking a name up in a large object costs one hash.
     public struct Object: Hashable, Sendable, ExpressibleByDictionaryLiteral, Sequence {
-        private var names: [String] = []
-        private var values: [String: JSON] = [:]
+        /// A member's name, compared byte by byte: to Swift's own comparison the two ways to write "é" are one string,
+        /// to JSON they are two names.
+        private struct Name: Hashable, Sendable {
+            let text: String
+            static func == (a: Name, b: Name) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
+            func hash(into hasher: inout Hasher) {
+                var text = text
+                text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+            }
+        }
+
+        private var names: [Name] = []
+        private var values: [Name: JSON] = [:]
 
         /// An object without members.
         public init() {}
@@ -36,8 +47,9 @@ public enum JSON: Hashable, Sendable {
 
         /// The value of a member; setting `nil` removes it.
         public subscript(name: String) -> JSON? {
-            get { values[name] }
+            get { values[Name(text: name)] }
             set {
+                let name = Name(text: name)
                 if let newValue {
                     if values.updateValue(newValue, forKey: name) == nil { names.append(name) }
                 } else if values.removeValue(forKey: name) != nil {
@@ -52,7 +64,7 @@ public enum JSON: Hashable, Sendable {
             return AnyIterator {
                 guard index < names.count else { return nil }
                 defer { index += 1 }
-                return (names[index], values[names[index]] ?? .null)
+                return (names[index].text, values[names[index]] ?? .null)
             }
         }
     }

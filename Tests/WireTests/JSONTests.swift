@@ -59,6 +59,13 @@ struct JSONTests {
         #expect(JSON.object(object).serialized(indented: true) == "{\n  \"a\": 9,\n  \"m\": 3,\n  \"q\": true\n}")
     }
 
+    @Test("names that only Unicode takes for equal are two names")
+    func equivalentNames() throws {
+        let object = try #require(JSON(parsing: #"{"\u00e9":1,"e\u0301":2}"#).object)
+        #expect(object.count == 2)
+        #expect(object["\u{e9}"] == 1 && object["e\u{301}"] == 2)
+    }
+
     @Test("random bytes never trap")
     func randomBytes() {
         var entropy = Entropy(seed: 7)

@@ -18,6 +18,9 @@ public final class PeerConnection: Sendable {
         public var iceServers: [ICEServer] = []
         /// How long gathering may take before the offer or answer goes out with what was found.
         public var gatheringTimeout: Duration = .seconds(3)
+        /// Told everything that the connection tells its handler, and every decision of ICE besides; on the event loop's
+        /// thread, with no lock held. For traces.
+        public var observer: (@Sendable (Event) -> Void)?
         /// What our description tells Dreamer peers in `a=dreamer:`.
         public var dreamerAttribute: DreamerAttribute?
 
@@ -72,6 +75,7 @@ public final class PeerConnection: Sendable {
         settings.includesLoopback = endpoint.configuration.usesLoopback
         settings.gatheringTimeout = configuration.gatheringTimeout
         settings.dreamerAttribute = configuration.dreamerAttribute
+        settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
         guarded = Mutex(Guarded(core: core))
         let timer = endpoint.loop.makeTimer { [weak self] in self?.timerFired() }
@@ -216,10 +220,7 @@ public final class PeerConnection: Sendable {
 
     /// Has events handed to `handler` on the event loop's thread, with no lock held.
     public func setHandler(_ handler: (@Sendable (Event) -> Void)?) {
-        guarded.withLock { state in
-            state.handler = handler
-            state.core.reportsDecisions = handler != nil
-        }
+        guarded.withLock { $0.handler = handler }
     }
 }
 
@@ -391,6 +392,7 @@ extension PeerConnection {
     }
 
     private func tell(_ event: Event) {
+        configuration.observer?(event)
         guarded.withLock { $0.handler }?(event)
     }
 

@@ -29,6 +29,7 @@ extension PeerCore {
             else { return }
             keyOf[id] = key
             channelOf[key] = id
+            if let bytes = pendingThresholds.removeValue(forKey: key) { channels?.setLowThreshold(id, bytes) }
         } catch {
             throw PeerConnectionError(.invalidState, "channel \(label) cannot be opened: \(error)")
         }
@@ -56,8 +57,11 @@ extension PeerCore {
 
     /// Sets when ``Event/bufferedAmountLow(_:)`` comes.
     public mutating func setLowThreshold(_ bytes: Int, of key: ChannelKey) {
-        guard let id = channelOf[key] else { return }
-        channels?.setLowThreshold(id, bytes)
+        if let id = channelOf[key] {
+            channels?.setLowThreshold(id, bytes)
+        } else if pending.contains(where: { $0.key == key }) {
+            pendingThresholds[key] = bytes
+        }
     }
 
     /// Closes a channel after what was sent on it.

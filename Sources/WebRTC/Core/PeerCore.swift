@@ -88,6 +88,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var gatheringTimeout = Duration.seconds(3)
         /// The value of `a=dreamer:` in our description.
         public var dreamerAttribute: DreamerAttribute?
+        /// Whether decisions of ICE are reported.
+        public var reportsDecisions = false
         /// The largest message that we take, told in our description.
         public var maxMessageSize = 262_144
         /// The largest UDP payload, by RFC 8831 §5: what passes everywhere, IPv6 tunnels included.
@@ -129,11 +131,10 @@ public struct PeerCore: ~Copyable, Sendable {
     var channelOf: [ChannelKey: ChannelID] = [:]
     /// Channels that were opened before SCTP was there.
     var pending: [(key: ChannelKey, label: String, options: DataChannel.Options)] = []
+    /// Thresholds that were set before their channel had a stream.
+    var pendingThresholds: [ChannelKey: Int] = [:]
     var lastKey = 0
     var transport = TransportCounters()
-
-    /// Whether decisions of ICE are reported. Takes effect for the agent that ``start(as:localAddresses:servers:now:)`` makes.
-    public var reportsDecisions = false
 
     /// A core at rest.
     public init(configuration: Configuration, entropy: Entropy) {
@@ -174,7 +175,7 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.allowsLoopback = configuration.includesLoopback
         settings.gatheringTimeout = configuration.gatheringTimeout
         settings.stunServers = servers
-        settings.reportsDecisions = reportsDecisions
+        settings.reportsDecisions = configuration.reportsDecisions
         ice = ICEAgent(configuration: settings, entropy: entropy.split())
         for address in localAddresses { ice?.addLocalAddress(address, now: now) }
         ice?.gather(now: now)

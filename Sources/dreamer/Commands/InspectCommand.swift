@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import RDRR
+import Wire
 
 /// `dreamer inspect DIR`
 struct InspectCommand: ParsableCommand {

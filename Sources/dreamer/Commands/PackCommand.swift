@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import ArgumentParser
-import RDRR
+public import ArgumentParser
+import Hashing
+public import RDRR
 import Wire
 
 /// `dreamer pack MODEL -o DIR`

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import NetIO
+import Wire
 
 /// The time, for showing rates.
 enum Clock {

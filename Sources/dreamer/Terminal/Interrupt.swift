@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Dispatch
+@preconcurrency import Dispatch
 import Glibc
 
 /// Ctrl-C and a polite kill, as something that a task can wait for.

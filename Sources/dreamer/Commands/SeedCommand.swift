@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import RDRR
+import Swarm
+import WebRTC
+import Wire
+
+/// `dreamer seed DIR`
+struct SeedCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "seed", abstract: "Announce a model folder and serve it; prints the link to give away.")
+
+    @Argument(help: "The folder with manifest.json. Shards that are missing or wrong are not served.")
+    var folder: String
+
+    @OptionGroup var options: SwarmOptions
+
+    @Option(name: .customLong("http"), help: "A web address with the same folder, to name in the link (repeatable).")
+    var webSeeds: [String] = []
+
+    @Flag(help: "Print events as JSON lines.")
+    var json = false
+
+    func run() async throws {
+        let model = try ModelFolder(opening: folder)
+        let link = MagnetLink(to: model.manifest, trackers: options.trackers, webSeeds: webSeeds)
+        let endpoint = try options.connection.makeEndpoint()
+        defer { endpoint.close() }
+        var configuration = options.configuration
+        configuration.wanted = { _ in [] }
+        let swarm = try P2PSwarm(
+            link: link, manifest: model.manifest.bytes, folder: folder, transport: try options.transport(endpoint),
+            discovery: try options.discovery(link), configuration: configuration)
+        let reporter = SwarmReporter(json: json) { model.manifest }
+        let events = Task { for await event in swarm.events { reporter.report(event) } }
+        try await swarm.join()
+        let held = model.manifest.entries.indices.count { swarm.has($0) }
+        guard held > 0 else {
+            await swarm.leave()
+            throw CommandFailure("\(folder): none of the \(model.manifest.entries.count) shards and files is there and right")
+        }
+        reporter.tell(
+            "seeding",
+            ["magnet": .string(link.description), "shards": .integer(Int64(held)), "of": .integer(Int64(model.manifest.entries.count))],
+            "serving \(held) of \(model.manifest.entries.count) shards and files of \(model.manifest.modelId)")
+        if !json { Terminal.output(link.description) }
+        await Interrupt.wait()
+        let moved = swarm.statistics
+        await swarm.leave()
+        events.cancel()
+        reporter.tell(
+            "stopped", ["bytesServed": .integer(Int64(moved.bytesServed))], "served \(Units.bytes(moved.bytesServed))")
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import RDRR
+import Swarm
+import Wire
+
+/// Tells what happens in a swarm: lines for people on standard error, or JSON lines on standard output.
+struct SwarmReporter: Sendable {
+    let json: Bool
+    let modelId: @Sendable () -> RDRRManifest?
+
+    /// Shows one event.
+    func report(_ event: SwarmEvent) {
+        switch event {
+        case .peerJoined(_, let node, let agent):
+            tell("peer", ["nodeId": .string(node.description), "agent": .string(agent), "state": "joined"], "peer \(short(node)) joined (\(agent))")
+        case .peerLeft(_, let node, let reason):
+            tell(
+                "peer", ["nodeId": .string(node.description), "state": "left", "reason": .string("\(reason)")],
+                "peer \(short(node)) left: \(reason)")
+        case .peerBanned(let node, let reason):
+            tell(
+                "banned", ["nodeId": .string(node.description), "reason": .string(reason)],
+                "peer \(short(node)) is banned: \(reason)")
+        case .manifest(let bytes):
+            tell("manifest", ["bytes": .integer(Int64(bytes.count))], nil)
+        case .shardVerified(let index, let origin):
+            let name = modelId().map { $0.entries[index].name } ?? "\(index)"
+            tell("shard", ["index": .integer(Int64(index)), "name": .string(name), "from": .string(origin.rawValue)], nil)
+        case .shardEvicted(let index):
+            tell("evicted", ["index": .integer(Int64(index))], "shard \(index) was removed to make room")
+        case .originFailed(let what):
+            tell("origin", ["message": .string(what)], "HTTP: \(what)")
+        case .warning(let what):
+            tell("warning", ["message": .string(what)], what)
+        case .peerHas, .progress, .complete, .failed:
+            break
+        }
+    }
+
+    /// How far a fetch is, and where its bytes came from.
+    static func json(_ progress: SwarmProgress) -> JSON.Object {
+        let moved = progress.statistics
+        return [
+            "verified": .integer(Int64(progress.bytesVerified)), "total": .integer(Int64(progress.bytesTotal)),
+            "bytesPerSecond": .number(progress.bytesPerSecond), "peers": .integer(Int64(progress.peers)),
+            "bytesFromPeers": .integer(Int64(moved.bytesFromPeers)),
+            "bytesFromHTTP": .integer(Int64(moved.bytesFromOrigin)),
+            "bytesFromDisk": .integer(Int64(moved.verifiedFromDisk)),
+            "duplicateBytes": .integer(Int64(moved.duplicateBytes)), "rejectedBytes": .integer(Int64(moved.rejectedBytes)),
+            "bytesServed": .integer(Int64(moved.bytesServed)),
+        ]
+    }
+
+    /// A line of JSON, or one for people where there are words for it.
+    func tell(_ name: String, _ members: JSON.Object, _ words: String?) {
+        if json {
+            var object: JSON.Object = ["event": .string(name)]
+            for (key, value) in members { object[key] = value }
+            Terminal.output(JSON.object(object).serialized())
+        } else if let words {
+            Terminal.note(words)
+        }
+    }
+
+    private func short(_ node: NodeID) -> String { String(node.description.prefix(8)) }
+}
