@@ -41,15 +41,16 @@ extension SessionDescription {
         isICELite = lines.session.contains { $0.name == "ice-lite" }
         // RFC 8839 §5.6 separates by spaces, libdatachannel by commas.
         iceOptions = reader.values("ice-options").first?.value.split { $0 == " " || $0 == "," }.map(String.init) ?? []
-        candidates = reader.candidates
-        endOfCandidates = reader.values("end-of-candidates").isEmpty == false
-        tlsID = reader.values("tls-id").first.map { String($0.value) }
-        maxMessageSize = reader.maxMessageSize
         guard !isRejected else {
             // A refused section says nothing else that counts.
             (iceUfrag, icePwd, fingerprints, setup, sctpPort) = ("", "", [], .actpass, 0)
+            (candidates, endOfCandidates, tlsID, maxMessageSize) = ([], false, nil, Self.defaultMaxMessageSize)
             return
         }
+        candidates = reader.candidates
+        endOfCandidates = !reader.values("end-of-candidates").isEmpty
+        tlsID = reader.values("tls-id").first.map { String($0.value) }
+        maxMessageSize = reader.maxMessageSize
         iceUfrag = try reader.iceString("ice-ufrag", lengths: 4...256)
         icePwd = try reader.iceString("ice-pwd", lengths: 22...256)
         fingerprints = try reader.fingerprints()

@@ -63,6 +63,15 @@ public struct SessionDescription: Hashable, Sendable {
         public var formats: String
         /// Its identification (RFC 5888), if it has one.
         public var mid: String?
+
+        /// A section from its parts.
+        public init(index: Int, media: String, proto: String, formats: String, mid: String? = nil) {
+            self.index = index
+            self.media = media
+            self.proto = proto
+            self.formats = formats
+            self.mid = mid
+        }
     }
 
     /// Offer or answer.
