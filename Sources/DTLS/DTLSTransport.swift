@@ -183,9 +183,15 @@ public struct DTLSTransport: ~Copyable, @unchecked Sendable {
 
 extension DTLSTransport {
     /// Begins: a client sends its first flight, a server is ready to receive one. Later calls do nothing.
-    public mutating func start(now: Timestamp) {
+    ///
+    /// Start a server as soon as there is one: a ClientHello that comes before is dropped, and its repetition costs an
+    /// interval. With the `roundTripTime` that ICE measured, losses are repaired sooner than with the configured interval.
+    public mutating func start(now: Timestamp, roundTripTime: Duration? = nil) {
         guard state == .new else { return }
         state = .handshaking
+        if let roundTripTime {
+            port.pointee.timer.initialInterval = Configuration.retransmissionInterval(roundTripTime: roundTripTime)
+        }
         guard role == .client else { return }
         port.pointee.now = now
         var nothing = PacketBuffer(capacity: 64)

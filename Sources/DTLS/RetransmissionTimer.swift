@@ -11,7 +11,7 @@ internal import Wire
 /// hand out a copy: there OpenSSL gets the true interval and counts it by the system's clock.
 struct RetransmissionTimer {
     /// The first interval of a flight.
-    let initialInterval: Duration
+    var initialInterval: Duration
     /// The interval in force.
     private var interval: Duration
     /// When to call ``fire(_:)``, `nil` while nothing waits for an answer.

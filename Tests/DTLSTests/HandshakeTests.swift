@@ -126,6 +126,14 @@ import Wire
         #expect(DTLSTransport.Configuration.retransmissionInterval(roundTripTime: .microseconds(90)) == .milliseconds(50))
     }
 
+    @Test("a round-trip time known from ICE replaces the configured interval")
+    func startsWithRoundTrip() throws {
+        var client = try DTLSTransport(role: .client, certificate: Certificates.client, expectedFingerprints: nil)
+        client.start(now: .zero, roundTripTime: .milliseconds(100))
+        let timeout = client.nextTimeout
+        #expect(timeout == Timestamp.zero + .milliseconds(150))
+    }
+
     @Test("a lost last flight is repeated when the client asks again")
     func lastFlightLost() throws {
         var pair = try makePair()
