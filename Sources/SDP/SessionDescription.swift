@@ -134,7 +134,8 @@ public struct SessionDescription: Hashable, Sendable {
 }
 
 extension SessionDescription {
-    /// A description from the object that signalling carries: `{"type": "offer", "sdp": "v=0…"}`. Other members are ignored.
+    /// A description from the object that signalling carries: `{"type": "offer", "sdp": "v=0…"}`. Other members are
+    /// ignored.
     public init(json: JSON) throws(SDPError) {
         guard let type = json["type"]?.string.flatMap(Kind.init), let sdp = json["sdp"]?.string else {
             throw SDPError(.notADescription)

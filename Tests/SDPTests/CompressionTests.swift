@@ -4,9 +4,11 @@ import Testing
 import Wire
 
 @Suite struct CompressionTests {
-    @Test("what zlib compressed is read, whatever kind of block it chose", arguments: [
-        "nothing", "run", "dynamic", "fixed", "stored", "blocks", "far",
-    ])
+    @Test(
+        "what zlib compressed is read, whatever kind of block it chose",
+        arguments: [
+            "nothing", "run", "dynamic", "fixed", "stored", "blocks", "far",
+        ])
     func readsZlib(name: String) throws {
         let expected: [UInt8]
         switch name {
@@ -38,13 +40,15 @@ import Wire
         }
     }
 
-    @Test("impossible streams are refused by name", arguments: [
-        ([0b111], InflateError.malformed),  // block type 3
-        ([0x01, 1, 0, 0, 0], .malformed),  // length and its complement differ
-        ([0x01, 1, 0, 0xFE, 0xFF], .truncated),  // stored byte missing
-        ([0x03, 0x02], .malformed),  // fixed code, match before anything was written
-        ([], .truncated),
-    ] as [([UInt8], InflateError)])
+    @Test(
+        "impossible streams are refused by name",
+        arguments: [
+            ([0b111], InflateError.malformed),  // block type 3
+            ([0x01, 1, 0, 0, 0], .malformed),  // length and its complement differ
+            ([0x01, 1, 0, 0xFE, 0xFF], .truncated),  // stored byte missing
+            ([0x03, 0x02], .malformed),  // fixed code, match before anything was written
+            ([], .truncated),
+        ] as [([UInt8], InflateError)])
     func impossible(stream: [UInt8], error: InflateError) {
         #expect(throws: error) { try Inflate.decompress(stream, limit: 100) }
     }

@@ -73,8 +73,10 @@ import Wire
         #expect(try SessionDescription(parsing: description.description, type: expected.type) == description)
     }
 
-    @Test("every offer of other stacks is answered with its sections in order and nothing but data accepted", arguments:
-        all.filter { $0.type == .offer })
+    @Test(
+        "every offer of other stacks is answered with its sections in order and nothing but data accepted",
+        arguments:
+            all.filter { $0.type == .offer })
     func answered(expected: Expected) throws {
         let offer = try SessionDescription(parsing: Fixture.text("sdp/\(expected.file).sdp"), type: .offer)
         let answer = try offer.answer(OfferAnswerTests.own)

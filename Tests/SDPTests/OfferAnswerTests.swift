@@ -38,20 +38,28 @@ import Wire
         try offer.check(answer: answer)
     }
 
-    @Test("m= and c= lines name the candidate that is likeliest to work", arguments: [
-        ([], "9", "IP4 0.0.0.0"),
-        (["candidate:1 1 udp 1 a.local 5 typ host"], "9", "IP4 0.0.0.0"),
-        (["candidate:1 1 udp 1 2001:db8::1 5 typ host"], "5", "IP6 2001:db8::1"),
-        (["candidate:1 1 udp 1 2001:db8::1 5 typ host", "candidate:1 1 UDP 1 192.0.2.1 6 typ host"], "6", "IP4 192.0.2.1"),
-        (
-            [
-                "candidate:1 1 udp 9 192.0.2.1 6 typ host", "candidate:2 1 udp 8 192.0.2.2 7 typ srflx",
-                "candidate:3 1 udp 1 192.0.2.3 8 typ relay", "candidate:3 1 udp 1 192.0.2.4 9 typ relay",
-            ], "8", "IP4 192.0.2.3"
-        ),
-        (["candidate:1 1 tcp 1 192.0.2.1 6 typ host", "candidate:1 2 udp 1 192.0.2.1 6 typ host"], "9", "IP4 0.0.0.0"),
-        (["candidate:1 1 udp 1 192.0.2.1 99999 typ host", "nonsense"], "9", "IP4 0.0.0.0"),
-    ])
+    @Test(
+        "m= and c= lines name the candidate that is likeliest to work",
+        arguments: [
+            ([], "9", "IP4 0.0.0.0"),
+            (["candidate:1 1 udp 1 a.local 5 typ host"], "9", "IP4 0.0.0.0"),
+            (["candidate:1 1 udp 1 2001:db8::1 5 typ host"], "5", "IP6 2001:db8::1"),
+            (
+                ["candidate:1 1 udp 1 2001:db8::1 5 typ host", "candidate:1 1 UDP 1 192.0.2.1 6 typ host"], "6",
+                "IP4 192.0.2.1"
+            ),
+            (
+                [
+                    "candidate:1 1 udp 9 192.0.2.1 6 typ host", "candidate:2 1 udp 8 192.0.2.2 7 typ srflx",
+                    "candidate:3 1 udp 1 192.0.2.3 8 typ relay", "candidate:3 1 udp 1 192.0.2.4 9 typ relay",
+                ], "8", "IP4 192.0.2.3"
+            ),
+            (
+                ["candidate:1 1 tcp 1 192.0.2.1 6 typ host", "candidate:1 2 udp 1 192.0.2.1 6 typ host"], "9",
+                "IP4 0.0.0.0"
+            ),
+            (["candidate:1 1 udp 1 192.0.2.1 99999 typ host", "nonsense"], "9", "IP4 0.0.0.0"),
+        ])
     func defaultDestination(candidates: [String], port: String, address: String) {
         var own = Self.own
         own.candidates = candidates
@@ -59,14 +67,16 @@ import Wire
         #expect(text.contains("m=application \(port) UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN \(address)\r\n"))
     }
 
-    @Test("the answerer takes the DTLS role that the offer leaves", arguments: [
-        ("actpass", SessionDescription.Setup.active, SessionDescription.Setup.active),
-        ("actpass", .passive, .passive),
-        ("active", .active, .passive),
-        ("passive", .passive, .active),
-        ("ACTPASS", .active, .active),
-        ("", .active, .passive),
-    ])
+    @Test(
+        "the answerer takes the DTLS role that the offer leaves",
+        arguments: [
+            ("actpass", SessionDescription.Setup.active, SessionDescription.Setup.active),
+            ("actpass", .passive, .passive),
+            ("active", .active, .passive),
+            ("passive", .passive, .active),
+            ("ACTPASS", .active, .active),
+            ("", .active, .passive),
+        ])
     func roles(offered: String, preferred: SessionDescription.Setup, chosen: SessionDescription.Setup) throws {
         let setup = offered.isEmpty ? "" : "a=setup:\(offered)\r\n"
         let text = SessionDescription.offer(Self.own).description.replacing("a=setup:actpass\r\n", with: setup)
@@ -100,7 +110,8 @@ import Wire
         #expect(!answer.description.contains("BUNDLE"))
         #expect(try SessionDescription(parsing: answer.description, type: .answer).isRejected)
 
-        let closed = try SessionDescription(parsing: text.replacing("sctp-port:5000", with: "sctp-port:0"), type: .offer)
+        let closed = try SessionDescription(
+            parsing: text.replacing("sctp-port:5000", with: "sctp-port:0"), type: .offer)
         #expect(try closed.answer(Self.own).sctpPort == 0)
     }
 

@@ -20,7 +20,8 @@ import Wire
             let description = try SessionDescription(parsing: Fixture.text(name), type: .offer)
             let text = OutOfBand.encode(description)
             #expect(text.hasPrefix("dreamer1:"))
-            #expect(text.dropFirst(9).allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") })
+            #expect(
+                text.dropFirst(9).allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") })
             #expect(try OutOfBand.decode(text).json == description.json)
         }
     }
