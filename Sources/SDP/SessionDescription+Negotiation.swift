@@ -51,9 +51,9 @@ extension SessionDescription {
             sectionIndex: 0, otherSections: [])
     }
 
-    /// The answer to this offer: data channels accepted, everything else refused in its place. That goes for a section
-    /// in one BUNDLE group with refused ones too: RFC 9143 §7.3.3 would have the whole group refused with its first
-    /// section, and a browser's offer of audio and data would never lead to data.
+    /// The answer to this offer: data channels accepted, everything else refused in its place. RFC 9143 §7.3.3 allows
+    /// that in an initial exchange even for the first section of a BUNDLE group (RFC 8829 §5.3.1 had the whole group
+    /// refused with it, and a browser's offer of audio and data would never have led to data).
     ///
     /// Throws ``SDPError/Code/mismatch(_:)`` when this is no offer. To an offer whose section is refused, or whose SCTP
     /// port is 0 (RFC 8841 §10.3), the answer is the same, and nothing must be connected.
