@@ -76,15 +76,20 @@ struct WholeModelTests {
         let tracker = try await Tracker()
         let seeder = try await Seeder(packing.folder, tracker, ["--upload-limit", "12MB"])
         let first = try await Fetcher(packing.magnet, into: scratch("first"), tracker)
+        _ = try await first.reaches(0.25)
         let second = try await Fetcher(packing.magnet, into: scratch("second"), tracker)
-        async let firstDone = first.done()
+        let firstDone = try await first.done()
+        check(firstDone, packing, "first fetcher")
         let secondDone = try await second.done()
         check(secondDone, packing, "second fetcher")
-        check(try await firstDone, packing, "first fetcher")
-        let given = [try #require(secondDone.sources[first.nodeID]), try await firstDone.sources[second.nodeID] ?? 0]
-        #expect(given[0] > packing.size / 20)
+        // The program of the first ended with its fetch, so it gave all this before.
+        let given = try #require(secondDone.sources[first.nodeID])
+        #expect(given >= packing.size / 10)
+        #expect(firstDone.served >= given)
         // What the two gave each other the seeder did not have to send.
-        #expect(try await seeder.stop() < packing.size * 2 - given[0] / 2)
+        let served = try await seeder.stop()
+        print("the seeder sent \(served) bytes to both")
+        #expect(served < packing.size * 2 - given / 2)
         try await packing.expectCopy(in: first.folder)
         try await packing.expectCopy(in: second.folder)
     }
