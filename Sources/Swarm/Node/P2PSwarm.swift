@@ -104,6 +104,8 @@ public final class P2PSwarm: Sendable {
             }
             try await prepare(bytes)
         }
+        // Without a peer, time alone brings a node to ask HTTP.
+        engine.input { $0.handleTimeout(now: $1) }
         let status = discoveryStatus()
         for meeting in discovery { meeting.start(status, meeting: self) }
     }
