@@ -71,26 +71,25 @@ struct WholeModelTests {
         try await packing.expectCopy(in: fetcher.folder)
     }
 
-    @Test("a fetcher serves while it is still fetching")
-    func relay() async throws {
+    @Test("a fetcher serves while it is still fetching", arguments: ["together", "one later"])
+    func relay(start: String) async throws {
         let packing = model.small
         let tracker = try await Tracker()
         let seeder = try await Seeder(packing.folder, tracker, ["--upload-limit", "12MB"])
         let first = try await Fetcher(packing.magnet, into: scratch("first"), tracker)
-        _ = try await first.reaches(0.25)
+        if start == "one later" { _ = try await first.reaches(0.25) }
         let second = try await Fetcher(packing.magnet, into: scratch("second"), tracker)
         let firstDone = try await first.done()
         check(firstDone, packing, "first fetcher")
         let secondDone = try await second.done()
         check(secondDone, packing, "second fetcher")
-        // The program of the first ended with its fetch, so it gave all this before.
+        // A program ends with its fetch, so the first gave all this before.
         let given = try #require(secondDone.sources[first.nodeID])
         #expect(given >= packing.size / 10)
         #expect(firstDone.served >= given)
-        // What the two gave each other the seeder did not have to send.
         let served = try await seeder.stop()
-        print("the seeder sent \(served) bytes to both")
-        #expect(served < packing.size * 2 - given / 2)
+        print("the seeder sent \(served) bytes to two that started \(start)")
+        #expect(served < packing.size * 17 / 10, "what the two gave each other it did not have to send")
         try await packing.expectCopy(in: first.folder)
         try await packing.expectCopy(in: second.folder)
     }
