@@ -108,7 +108,7 @@ let package = Package(
         .testTarget(name: "SCTPTests", dependencies: ["SCTP", "Wire", "TestSupport"]),
         .testTarget(name: "SDPTests", dependencies: ["SDP", "Wire", "TestSupport"]),
         .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
-        .testTarget(name: "WebRTCTests", dependencies: ["WebRTC", "Wire", "TestSupport"]),
+        .testTarget(name: "WebRTCTests", dependencies: ["WebRTC", "DTLS", "SCTP", "SDP", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(

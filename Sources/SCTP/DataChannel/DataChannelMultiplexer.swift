@@ -92,7 +92,8 @@ public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
 
     /// Looks at what timers did.
     public mutating func handleTimers() {
-        guard phase != .down else { return }
+        // Before it is connected, usrsctp takes a read for one at the end of the stream.
+        guard phase != .down, association.isConnecting else { return }
         isReadable = true
         pump()
     }
