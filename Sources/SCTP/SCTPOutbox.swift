@@ -82,13 +82,29 @@ extension SCTPOutbox.State {
     }
 
     private mutating func append(header: UnsafeRawBufferPointer, chunks: UnsafeRawBufferPointer) {
+        // A SACK (type 3) may have more gap blocks than fit; those left out are reported by a later one.
+        let isLongSACK = header.count + chunks.count > maxPacketSize && chunks.count >= 16 && chunks[0] == 3
+        let blocks = (maxPacketSize - header.count - 16) / 4
+        let chunks = isLongSACK ? UnsafeRawBufferPointer(rebasing: chunks[..<(16 + 4 * blocks)]) : chunks
         let count = header.count + chunks.count
         packets.append(maximumLength: count) { packet in
             packet.copyMemory(from: header)
             UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]).copyMemory(from: chunks)
+            if isLongSACK { Self.shortenSACK(UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]), to: blocks) }
             SCTPChecksum.write(into: packet)
             return count
         }
+    }
+
+    /// Corrects the length and the counts of a SACK that was cut behind its first `limit` blocks (RFC 9260 §3.3.4: gap blocks,
+    /// then duplicate numbers).
+    private static func shortenSACK(_ chunk: UnsafeMutableRawBufferPointer, to limit: Int) {
+        let gaps = Int(UInt16(bigEndian: chunk.loadUnaligned(fromByteOffset: 12, as: UInt16.self)))
+        let duplicates = Int(UInt16(bigEndian: chunk.loadUnaligned(fromByteOffset: 14, as: UInt16.self)))
+        let keptGaps = min(gaps, limit)
+        chunk.storeBytes(of: UInt16(chunk.count).bigEndian, toByteOffset: 2, as: UInt16.self)
+        chunk.storeBytes(of: UInt16(keptGaps).bigEndian, toByteOffset: 12, as: UInt16.self)
+        chunk.storeBytes(of: UInt16(min(duplicates, limit - keptGaps)).bigEndian, toByteOffset: 14, as: UInt16.self)
     }
 
     /// Counts the user data of a DATA chunk (RFC 9260 §3.3.1: TSN at 4, stream at 8, payload protocol at 12) that leaves

@@ -69,6 +69,25 @@ struct PacketShapeTests {
         _ = join(packets)
     }
 
+    @Test("a SACK with more gap blocks than fit keeps the first ones")
+    func longSACK() {
+        let outbox = SCTPOutbox()
+        let handle = SCTPHandle(slot: 0, generation: 1)
+        outbox.state.withLock { $0.reset(owner: handle, maxPacketSize: 100) }
+        // 40 gap blocks and 3 duplicates: 16 + 43 × 4 bytes.
+        var bytes = packet([(3, 188)])
+        bytes.replaceSubrange(24..<28, with: [0, 40, 0, 3])
+        #expect(bytes.withUnsafeBytes { outbox.append($0, from: handle) })
+        var packets = PacketBuffer()
+        outbox.take(into: &packets)
+        let expected = Array(bytes[12..<100])
+        let got = Array([UInt8](copying: packets[0]).dropFirst(12))
+        // 18 blocks fit.
+        #expect(packets.count == 1 && got.count == 88)
+        #expect(got[2...3] == [0, 88] && got[12...15] == [0, 18, 0, 0])
+        #expect(got[16...] == expected[16...])
+    }
+
     @Test("bundles are cut between chunks into packets that fit, each with its checksum")
     func splits() {
         let outbox = SCTPOutbox()
