@@ -1,13 +1,15 @@
-// SPDX-License-Identifier: Apache-2.0
-@testable import SCTP
 import Testing
 import Wire
+
+// SPDX-License-Identifier: Apache-2.0
+@testable import SCTP
 
 /// A common header and chunks of these types and lengths (RFC 9260 §3), counted up to tell them apart.
 private func packet(_ chunks: [(type: UInt8, length: Int)], tag: UInt8 = 1) -> [UInt8] {
     var bytes: [UInt8] = [0x13, 0x88, 0x13, 0x88, 0, 0, 0, tag, 0, 0, 0, 0]
     for (type, length) in chunks {
-        let chunk = [type, 0, UInt8(length >> 8), UInt8(length & 255)] + (4..<length).map { UInt8(truncatingIfNeeded: $0) }
+        let chunk =
+            [type, 0, UInt8(length >> 8), UInt8(length & 255)] + (4..<length).map { UInt8(truncatingIfNeeded: $0) }
         bytes += chunk + Array(repeating: 0, count: -length & 3)
     }
     return bytes
@@ -112,7 +114,7 @@ struct PacketShapeTests {
 }
 
 extension SCTPSuite {
-    @Suite(.serialized)
+    @Suite(.serialized, .enabled(if: Timeline.isVirtual, "the tests' clock does not reach usrsctp"))
     struct BundleTests {
         @Test("with larger bundles packets stay as short, and everything arrives", arguments: [2320, 8192])
         func bundles(size: Int) throws {
