@@ -4,8 +4,8 @@ import SCTP
 import Synchronization
 import Wire
 
-/// The virtual time of usrsctp in these tests. The library has one timeline for the whole process, so all suites share it,
-/// one after the other.
+/// The virtual time of usrsctp in these tests. The library has one timeline for the whole process, so all suites share
+/// it, one after the other.
 enum Timeline {
     /// Nanoseconds since the start.
     fileprivate static let nanoseconds = Atomic<Int64>(0)
@@ -17,6 +17,16 @@ enum Timeline {
         thread.store(UInt(pthread_self()), ordering: .relaxed)
     }
 
+    /// Whether usrsctp sees it, which takes a linker flag: `-Xlinker --export-dynamic-symbol=gettimeofday`.
+    static let isVirtual: Bool = {
+        typealias Function = @convention(c) (UnsafeMutablePointer<timeval>?, UnsafeMutableRawPointer?) -> Int32
+        guard let symbol = dlsym(nil, "gettimeofday") else { return false }
+        enter()
+        var time = timeval()
+        _ = unsafeBitCast(symbol, to: Function.self)(&time, nil)
+        return time.tv_sec < 100_000_000
+    }()
+
     /// Passes 10 ms. Answers which associations have something to do.
     static func tick() -> Set<SCTPHandle> {
         enter()
@@ -26,8 +36,8 @@ enum Timeline {
     }
 }
 
-/// Stands in for the C library's function, which usrsctp asks for the age of packets. A retransmission timer of virtual time
-/// would find them too young for retransmission otherwise.
+/// Stands in for the C library's function, which usrsctp asks for the age of packets. A retransmission timer of virtual
+/// time would find them too young for retransmission otherwise.
 @_cdecl("gettimeofday")
 public func virtualTimeOfDay(_ time: UnsafeMutablePointer<timeval>?, _ zone: UnsafeMutableRawPointer?) -> Int32 {
     var now = timespec()
