@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import Testing
+import SCTPTestSupport
 import Wire
 
-// SPDX-License-Identifier: Apache-2.0
 @testable import SCTP
 
 /// A common header and chunks of these types and lengths (RFC 9260 §3), counted up to tell them apart.

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import Testing
+import SCTPTestSupport
 import Wire
 
-// SPDX-License-Identifier: Apache-2.0
 @testable import SCTP
 
 /// A multiplexer against a bare association, through which a test says what it wants.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import DTLS
 import SCTP
+import SCTPTestSupport
 import SDP
 import WebRTC
 import Wire
@@ -17,8 +18,6 @@ struct CorePair: ~Copyable {
 
     var offerer: PeerCore
     var answerer: PeerCore
-    /// usrsctp's clock must not go back between tests, and it is one for all.
-    nonisolated(unsafe) static var lastTime = Timestamp.zero
     var now: Timestamp
     var latency = Duration.milliseconds(10)
     var loss = 0.0
@@ -35,7 +34,7 @@ struct CorePair: ~Copyable {
     init(seed: UInt64) throws {
         let certificates = (try DTLSCertificate.generate(), try DTLSCertificate.generate())
         entropy = Entropy(seed: seed)
-        now = Self.lastTime + .seconds(1)
+        now = Timeline.now
         nextTick = now
         offerer = PeerCore(configuration: .init(certificate: certificates.0), entropy: entropy.split())
         answerer = PeerCore(configuration: .init(certificate: certificates.1), entropy: entropy.split())
@@ -59,12 +58,12 @@ struct CorePair: ~Copyable {
             if isDone(self) { return true }
             let next = [packets.map(\.due).min(), deadlines.0, deadlines.1, nextTick].compactMap { $0 }.min() ?? end
             now = max(now, next)
-            Self.lastTime = now
             if now >= nextTick {
-                _ = SCTPRuntime.shared.advance(to: now)
+                // usrsctp has one clock for the whole process; it ticks with this link's.
+                _ = Timeline.tick()
                 offerer.associationTimersRan()
                 answerer.associationTimersRan()
-                nextTick = now + SCTPRuntime.tickInterval
+                nextTick = nextTick + SCTPRuntime.tickInterval
             }
             offerer.handleTimeout(now: now)
             answerer.handleTimeout(now: now)

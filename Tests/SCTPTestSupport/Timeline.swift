@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import SCTP
+public import Glibc
+public import SCTP
 import Synchronization
-import Wire
+public import Wire
 
-/// The virtual time of usrsctp in these tests. The library has one timeline for the whole process, so all suites share
+/// The virtual time of usrsctp in tests. The library has one timeline for the whole process, so all suites share
 /// it, one after the other.
-enum Timeline {
+public enum Timeline {
     /// Nanoseconds since the start.
     fileprivate static let nanoseconds = Atomic<Int64>(0)
     /// The thread whose calls live in virtual time.
     fileprivate static let thread = Atomic<UInt>(0)
 
     /// Lets the current thread see virtual time, and no other.
-    static func enter() {
+    public static func enter() {
         thread.store(UInt(pthread_self()), ordering: .relaxed)
     }
 
     /// Whether usrsctp sees it, which takes a linker flag: `-Xlinker --export-dynamic-symbol=gettimeofday`.
-    static let isVirtual: Bool = {
+    public static let isVirtual: Bool = {
         typealias Function = @convention(c) (UnsafeMutablePointer<timeval>?, UnsafeMutableRawPointer?) -> Int32
         guard let symbol = dlsym(nil, "gettimeofday") else { return false }
         enter()
@@ -27,8 +27,11 @@ enum Timeline {
         return time.tv_sec < 100_000_000
     }()
 
+    /// The virtual time now.
+    public static var now: Timestamp { Timestamp(nanoseconds: nanoseconds.load(ordering: .relaxed)) }
+
     /// Passes 10 ms. Answers which associations have something to do.
-    static func tick() -> Set<SCTPHandle> {
+    public static func tick() -> Set<SCTPHandle> {
         enter()
         let step = SCTPRuntime.tickInterval.nanoseconds
         let now = nanoseconds.add(step, ordering: .relaxed).newValue
