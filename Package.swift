@@ -95,7 +95,8 @@ let package = Package(
         .executableTarget(
             name: "dreamer",
             dependencies: [
-                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling", "Origin",
+                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
+                "Origin",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
@@ -106,7 +107,8 @@ let package = Package(
         .testTarget(name: "ICETests", dependencies: ["ICE", "Wire", "Hashing", "TestSupport"]),
         .testTarget(name: "DTLSTests", dependencies: ["DTLS", "Wire", "TestSupport"]),
         .target(
-            name: "SCTPTestSupport", dependencies: ["SCTP", "Wire"], path: "Tests/SCTPTestSupport", swiftSettings: strict),
+            name: "SCTPTestSupport", dependencies: ["SCTP", "Wire"], path: "Tests/SCTPTestSupport",
+            swiftSettings: strict),
         .testTarget(
             name: "SCTPTests", dependencies: ["SCTP", "SCTPTestSupport", "Wire", "TestSupport"],
             // The tests' clock must reach usrsctp, a shared library.
@@ -114,7 +116,8 @@ let package = Package(
         .testTarget(name: "SDPTests", dependencies: ["SDP", "Wire", "TestSupport"]),
         .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
         .testTarget(
-            name: "WebRTCTests", dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
+            name: "WebRTCTests",
+            dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(

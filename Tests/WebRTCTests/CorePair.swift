@@ -14,7 +14,9 @@ struct CorePair: ~Copyable {
         let datagram: Datagram
     }
 
-    static let addresses = (SocketAddress(ip: .v4(0x0A00_0001), port: 1001), SocketAddress(ip: .v4(0x0A00_0002), port: 2002))
+    static let addresses = (
+        SocketAddress(ip: .v4(0x0A00_0001), port: 1001), SocketAddress(ip: .v4(0x0A00_0002), port: 2002)
+    )
 
     var offerer: PeerCore
     var answerer: PeerCore
@@ -102,7 +104,8 @@ struct CorePair: ~Copyable {
         for datagram in outbox.datagrams { send(datagram) }
         for index in 0..<outbox.packets.count {
             guard let route = outbox.route else { break }
-            send(Datagram(source: own, destination: route.destination, payload: [UInt8](copying: outbox.packets[index])))
+            send(
+                Datagram(source: own, destination: route.destination, payload: [UInt8](copying: outbox.packets[index])))
         }
         var message: [UInt8]?
         if outbox.arrival != nil { outbox.withMessage { message = [UInt8](copying: $0) } }

@@ -12,7 +12,10 @@ struct PeerCoreTests {
     @Test(
         "a connection comes up and carries messages, whatever part of the packets is lost",
         .enabled(if: Timeline.isVirtual, "the test program was not linked with --export-dynamic-symbol=gettimeofday"),
-        arguments: [(0.0, [0, 1, 1000, 70_000, 262_144]), (0.05, [0, 1, 1000, 70_000, 262_144]), (0.2, [1000, 20_000]), (0.4, [1000])])
+        arguments: [
+            (0.0, [0, 1, 1000, 70_000, 262_144]), (0.05, [0, 1, 1000, 70_000, 262_144]), (0.2, [1000, 20_000]),
+            (0.4, [1000]),
+        ])
     func lossy(loss: Double, sizes: [Int]) throws {
         for seed in UInt64(1)...3 {
             var pair = try CorePair(seed: seed)
@@ -31,7 +34,10 @@ struct PeerCoreTests {
             #expect(isThere, "seed \(seed): \(failures) at \(time)")
             let received = pair.messages.1
             #expect(received.map(\.count) == sizes, "seed \(seed)")
-            #expect(received.allSatisfy { m in m.indices.allSatisfy { m[$0] == UInt8(truncatingIfNeeded: $0 &* 7 &+ m.count) } })
+            #expect(
+                received.allSatisfy { m in
+                    m.indices.allSatisfy { m[$0] == UInt8(truncatingIfNeeded: $0 &* 7 &+ m.count) }
+                })
             pair.offerer.close(now: pair.now)
             pair.answerer.close(now: pair.now)
             _ = pair.run(for: .milliseconds(50)) { _ in false }
@@ -108,10 +114,13 @@ struct PeerCoreTests {
         var entropy = Entropy(seed: 9)
         for _ in 0..<2000 {
             var bytes = entropy.bytes(Int.random(in: 0..<1300, using: &entropy))
-            if !bytes.isEmpty, Bool.random(using: &entropy) { bytes[0] = [0, 1, 20, 21, 22, 23, 63, 64, 128].randomElement(using: &entropy) ?? 0 }
+            if !bytes.isEmpty, Bool.random(using: &entropy) {
+                bytes[0] = [0, 1, 20, 21, 22, 23, 63, 64, 128].randomElement(using: &entropy) ?? 0
+            }
             let forward = Bool.random(using: &entropy)
             let (a, b) = forward ? CorePair.addresses : (CorePair.addresses.1, CorePair.addresses.0)
-            pair.packets.append(.init(due: pair.now, order: 0, datagram: Datagram(source: a, destination: b, payload: bytes)))
+            pair.packets.append(
+                .init(due: pair.now, order: 0, datagram: Datagram(source: a, destination: b, payload: bytes)))
         }
         try pair.offerer.send(on: key, isText: true, count: 2) { $0.copyBytes(from: "ok".utf8) }
         let isThere = pair.run(for: .seconds(5)) { $0.messages.1.count == 1 }
@@ -146,13 +155,18 @@ struct ICEServerTests {
         arguments: [
             ("stun:stun.example.org", "stun:stun.example.org:3478"), ("stun:192.0.2.1:19302", "stun:192.0.2.1:19302"),
             ("stun:[2001:db8::1]:1", "stun:[2001:db8::1]:1"), ("turn:u:p@h:80", "turn:u@h:80?transport=udp"),
-            ("turn:u:p@x:y@h?transport=tcp", "turn:u@h:3478?transport=tcp"), ("turns:u:p@h", "turn:u@h:5349?transport=tls"),
+            ("turn:u:p@x:y@h?transport=tcp", "turn:u@h:3478?transport=tcp"),
+            ("turns:u:p@h", "turn:u@h:5349?transport=tls"),
         ])
     func read(text: String, description: String) {
         #expect(ICEServer(text)?.description == description)
     }
 
-    @Test("others are refused", arguments: ["", "stun:", "http://x", "stun:h:0", "stun:h:x", "turn:h", "turn:u@h", "stun:h?transport=tcp", "stun:h?x"])
+    @Test(
+        "others are refused",
+        arguments: [
+            "", "stun:", "http://x", "stun:h:0", "stun:h:x", "turn:h", "turn:u@h", "stun:h?transport=tcp", "stun:h?x",
+        ])
     func refused(text: String) {
         #expect(ICEServer(text) == nil)
     }

@@ -22,7 +22,8 @@ struct ConnectionOptions: ParsableArguments {
 
     func validate() throws {
         for server in iceServers where server.kind == .turn || server.transport != .udp {
-            throw ValidationError("--ice-server \(server): this version speaks STUN over UDP alone; give stun:host:port")
+            throw ValidationError(
+                "--ice-server \(server): this version speaks STUN over UDP alone; give stun:host:port")
         }
     }
 

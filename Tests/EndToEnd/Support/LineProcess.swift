@@ -74,7 +74,9 @@ final class LineProcess: Sendable {
 
     /// The next line that satisfies a condition; lines before it are dropped. Throws after `limit`, or when the program
     /// has ended without.
-    func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws -> String {
+    func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws
+        -> String
+    {
         let deadline = ContinuousClock.now + limit
         while true {
             let (found, ended): (String?, Bool) = state.withLock { state in
