@@ -28,6 +28,7 @@ public struct SwarmCore: ~Copyable {
     var nextPeerNumber: UInt64 = 0
     var bans: [NodeID: String] = [:]
     var silentCloses: [NodeID: Int] = [:]
+    var departed = DepartedSources()
     var hasLeft = false
 
     var manifest: [UInt8]?

@@ -76,6 +76,7 @@ struct FetchCommand: AsyncParsableCommand {
     private func fetch(_ swarm: P2PSwarm) async throws {
         let reporter = SwarmReporter(json: json) { swarm.manifest }
         let start = Clock.seconds
+        reporter.tell("node", ["nodeId": .string(swarm.nodeID.description)], nil)
         let events = Task { for await event in swarm.events { reporter.report(event) } }
         defer { events.cancel() }
         try await withThrowingTaskGroup(of: Ending.self) { group in
@@ -152,11 +153,9 @@ struct FetchCommand: AsyncParsableCommand {
         let progress = swarm.progress
         let moved = progress.statistics
         let fetched = moved.bytesFromPeers + moved.bytesFromOrigin
-        let sources = swarm.peers.filter { $0.bytesReceived > 0 }
         var members = SwarmReporter.json(progress)
         members["seconds"] = .number(seconds)
-        members["sources"] = .array(
-            sources.map { ["nodeId": .string($0.nodeID.description), "bytes": .integer(Int64($0.bytesReceived))] })
+        members["sources"] = SwarmReporter.json(swarm.sources)
         members["folder"] = .string(swarm.folder)
         reporter.tell("done", members, nil)
         guard !json else { return }

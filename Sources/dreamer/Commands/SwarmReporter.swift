@@ -56,6 +56,17 @@ struct SwarmReporter: Sendable {
         ]
     }
 
+    /// Who gave and was given how much, those that have left too.
+    static func json(_ sources: [SwarmSource]) -> JSON {
+        .array(
+            sources.map {
+                [
+                    "nodeId": .string($0.nodeID.description), "bytes": .integer(Int64($0.bytesReceived)),
+                    "bytesServed": .integer(Int64($0.bytesServed)),
+                ]
+            })
+    }
+
     /// A line of JSON, or one for people where there are words for it.
     func tell(_ name: String, _ members: JSON.Object, _ words: String?) {
         if json {
