@@ -15,6 +15,7 @@ final class LineProcess: Sendable {
         /// How many of the lines were asked for already.
         var position = 0
         var errors = ""
+        var errorsHaveEnded = false
         var partial: [UInt8] = []
         var hasEnded = false
         var status: Int32?
@@ -52,7 +53,10 @@ final class LineProcess: Sendable {
         errors.fileHandleForReading.readabilityHandler = { [weak self] handle in
             let data = handle.availableData
             if data.isEmpty { handle.readabilityHandler = nil }
-            self?.state.withLock { $0.errors += String(decoding: data, as: UTF8.self) }
+            self?.state.withLock { state in
+                state.errors += String(decoding: data, as: UTF8.self)
+                if data.isEmpty { state.errorsHaveEnded = true }
+            }
         }
         process.terminationHandler = { [weak self] process in
             Leash.release(process: process.processIdentifier)
@@ -125,6 +129,17 @@ final class LineProcess: Sendable {
             if ContinuousClock.now > deadline {
                 throw Failure(description: "\(name) did not end within \(limit)\n\(errors)")
             }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    /// What the program wrote to standard output and nobody has taken.
+    var output: String { state.withLock { $0.lines.joined(separator: "\n") } }
+
+    /// Waits until everything that the program wrote was read, which is after its end.
+    func waitForOutputEnd(within limit: Duration = .seconds(10)) async throws {
+        let deadline = ContinuousClock.now + limit
+        while !state.withLock({ $0.hasEnded && $0.errorsHaveEnded }), ContinuousClock.now < deadline {
             try await Task.sleep(for: .milliseconds(5))
         }
     }
