@@ -141,7 +141,7 @@ extension PeerCore {
     private mutating func startDTLS(now: Timestamp) {
         guard !isDTLSStarted, route != nil, dtls != nil, state == .connecting else { return }
         isDTLSStarted = true
-        dtls?.start(now: now)
+        dtls?.start(now: now, roundTripTime: ice.peek { $0.selectedPair?.roundTripTime } ?? nil)
         pumpDTLS(now: now)
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ArgumentParser
 import ICE
+import SCTP
 public import WebRTC
 public import Wire
 
@@ -29,7 +30,8 @@ struct ConnectionOptions: ParsableArguments {
 
     /// Sockets as the options say.
     func makeEndpoint() throws -> RTCEndpoint {
-        try RTCEndpoint(
+        SCTPRuntime.tuneAllocator()
+        return try RTCEndpoint(
             configuration: .init(addresses: addresses.isEmpty ? nil : addresses, portRange: portRange?.ports))
     }
 
