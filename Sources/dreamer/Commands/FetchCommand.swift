@@ -10,7 +10,8 @@ import Wire
 /// `dreamer fetch MAGNET|MANIFEST-URL|DIR -o DIR`
 struct FetchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "fetch", abstract: "Fetch a model from peers, from HTTP where no peer has it; goes on where it stopped.")
+        commandName: "fetch",
+        abstract: "Fetch a model from peers, from HTTP where no peer has it; goes on where it stopped.")
 
     @Argument(help: "A link (magnet:…), the address of a manifest.json, or a folder that was begun.")
     var source: String
@@ -132,7 +133,8 @@ struct FetchCommand: AsyncParsableCommand {
             } else {
                 line.show(
                     .init(
-                        done: progress.bytesVerified, total: progress.bytesTotal > 0 ? progress.bytesTotal : nil, rate: rate,
+                        done: progress.bytesVerified, total: progress.bytesTotal > 0 ? progress.bytesTotal : nil,
+                        rate: rate,
                         details: [
                             "\(progress.peers) peer\(progress.peers == 1 ? "" : "s")",
                             "P2P \(Units.bytes(progress.statistics.bytesFromPeers))",
@@ -165,7 +167,8 @@ struct FetchCommand: AsyncParsableCommand {
         Terminal.output(
             "\(Units.bytes(fetched)) in \(Units.duration(seconds)) (\(Units.rate(seconds > 0 ? Double(fetched) / seconds : 0))): "
                 + "P2P \(Units.bytes(moved.bytesFromPeers)), HTTP \(Units.bytes(moved.bytesFromOrigin)), "
-                + "already there \(Units.bytes(moved.verifiedFromDisk)), fetched twice \(Units.bytes(moved.duplicateBytes))")
+                + "already there \(Units.bytes(moved.verifiedFromDisk)), fetched twice \(Units.bytes(moved.duplicateBytes))"
+        )
     }
 }
 
@@ -219,6 +222,7 @@ struct FetchTarget {
         }
         let model = try ModelFolder(opening: source)
         return FetchTarget(
-            link: MagnetLink(to: model.manifest), manifest: model.manifest.bytes, folder: output ?? source, httpBase: http)
+            link: MagnetLink(to: model.manifest), manifest: model.manifest.bytes, folder: output ?? source,
+            httpBase: http)
     }
 }

@@ -37,7 +37,8 @@ struct SeedCommand: AsyncParsableCommand {
         let held = model.manifest.entries.indices.count { swarm.has($0) }
         guard held > 0 else {
             await swarm.leave()
-            throw CommandFailure("\(folder): none of the \(model.manifest.entries.count) shards and files is there and right")
+            throw CommandFailure(
+                "\(folder): none of the \(model.manifest.entries.count) shards and files is there and right")
         }
         reporter.tell(
             "seeding",

@@ -12,7 +12,9 @@ struct SwarmReporter: Sendable {
     func report(_ event: SwarmEvent) {
         switch event {
         case .peerJoined(_, let node, let agent):
-            tell("peer", ["nodeId": .string(node.description), "agent": .string(agent), "state": "joined"], "peer \(short(node)) joined (\(agent))")
+            tell(
+                "peer", ["nodeId": .string(node.description), "agent": .string(agent), "state": "joined"],
+                "peer \(short(node)) joined (\(agent))")
         case .peerLeft(_, let node, let reason):
             tell(
                 "peer", ["nodeId": .string(node.description), "state": "left", "reason": .string("\(reason)")],
@@ -25,7 +27,9 @@ struct SwarmReporter: Sendable {
             tell("manifest", ["bytes": .integer(Int64(bytes.count))], nil)
         case .shardVerified(let index, let origin):
             let name = modelId().map { $0.entries[index].name } ?? "\(index)"
-            tell("shard", ["index": .integer(Int64(index)), "name": .string(name), "from": .string(origin.rawValue)], nil)
+            tell(
+                "shard", ["index": .integer(Int64(index)), "name": .string(name), "from": .string(origin.rawValue)], nil
+            )
         case .shardEvicted(let index):
             tell("evicted", ["index": .integer(Int64(index))], "shard \(index) was removed to make room")
         case .originFailed(let what):
@@ -46,7 +50,8 @@ struct SwarmReporter: Sendable {
             "bytesFromPeers": .integer(Int64(moved.bytesFromPeers)),
             "bytesFromHTTP": .integer(Int64(moved.bytesFromOrigin)),
             "bytesFromDisk": .integer(Int64(moved.verifiedFromDisk)),
-            "duplicateBytes": .integer(Int64(moved.duplicateBytes)), "rejectedBytes": .integer(Int64(moved.rejectedBytes)),
+            "duplicateBytes": .integer(Int64(moved.duplicateBytes)),
+            "rejectedBytes": .integer(Int64(moved.rejectedBytes)),
             "bytesServed": .integer(Int64(moved.bytesServed)),
         ]
     }

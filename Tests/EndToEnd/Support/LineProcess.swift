@@ -15,6 +15,7 @@ final class LineProcess: Sendable {
         /// How many of the lines were asked for already.
         var position = 0
         var errors = ""
+        var errorsHaveEnded = false
         var partial: [UInt8] = []
         var hasEnded = false
         var status: Int32?
@@ -26,9 +27,6 @@ final class LineProcess: Sendable {
     private let state = Mutex(State())
 
     var pid: Int32 { process.processIdentifier }
-
-    /// Every line that the program wrote so far.
-    var output: [String] { state.withLock { $0.lines } }
 
     /// Everything that the program wrote to standard error so far.
     var errors: String { state.withLock { $0.errors } }
@@ -52,7 +50,10 @@ final class LineProcess: Sendable {
         errors.fileHandleForReading.readabilityHandler = { [weak self] handle in
             let data = handle.availableData
             if data.isEmpty { handle.readabilityHandler = nil }
-            self?.state.withLock { $0.errors += String(decoding: data, as: UTF8.self) }
+            self?.state.withLock { state in
+                state.errors += String(decoding: data, as: UTF8.self)
+                if data.isEmpty { state.errorsHaveEnded = true }
+            }
         }
         process.terminationHandler = { [weak self] process in
             Leash.release(process: process.processIdentifier)
@@ -83,7 +84,9 @@ final class LineProcess: Sendable {
 
     /// The next line that satisfies a condition; lines before it are passed over. Throws after `limit`, or when the program
     /// has ended without.
-    func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws -> String {
+    func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws
+        -> String
+    {
         let deadline = ContinuousClock.now + limit
         while true {
             let (found, ended): (String?, Bool) = state.withLock { state in
@@ -123,6 +126,17 @@ final class LineProcess: Sendable {
             if ContinuousClock.now > deadline {
                 throw Failure(description: "\(name) did not end within \(limit)\n\(errors)")
             }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    /// Every line that the program wrote to standard output so far.
+    var output: String { state.withLock { $0.lines.joined(separator: "\n") } }
+
+    /// Waits until everything that the program wrote was read, which is after its end.
+    func waitForOutputEnd(within limit: Duration = .seconds(10)) async throws {
+        let deadline = ContinuousClock.now + limit
+        while !state.withLock({ $0.hasEnded && $0.errorsHaveEnded }), ContinuousClock.now < deadline {
             try await Task.sleep(for: .milliseconds(5))
         }
     }
