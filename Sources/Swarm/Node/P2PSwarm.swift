@@ -104,6 +104,8 @@ public final class P2PSwarm: Sendable {
             }
             try await prepare(bytes)
         }
+        // Time runs from here, for the origin as well.
+        engine.input { $0.handleTimeout(now: $1) }
         let status = discoveryStatus()
         for meeting in discovery { meeting.start(status, meeting: self) }
     }
