@@ -104,7 +104,7 @@ public final class P2PSwarm: Sendable {
             }
             try await prepare(bytes)
         }
-        // Time runs from here, for the origin as well.
+        // Without a peer, time alone brings a node to ask HTTP.
         engine.input { $0.handleTimeout(now: $1) }
         let status = discoveryStatus()
         for meeting in discovery { meeting.start(status, meeting: self) }

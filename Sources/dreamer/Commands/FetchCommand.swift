@@ -45,9 +45,13 @@ struct FetchCommand: AsyncParsableCommand {
         let endpoint = try options.connection.makeEndpoint()
         defer { endpoint.close() }
         let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
+        let discovery = try options.discovery(target.link)
+        var configuration = configuration
+        // Nobody to wait for.
+        if discovery.isEmpty { configuration.core.originGrace = .zero }
         let swarm = try P2PSwarm(
             link: target.link, manifest: target.manifest, folder: target.folder,
-            transport: try options.transport(endpoint), discovery: try options.discovery(target.link), origin: origin,
+            transport: try options.transport(endpoint), discovery: discovery, origin: origin,
             configuration: configuration)
         let outcome: Result<Void, any Error>
         do {

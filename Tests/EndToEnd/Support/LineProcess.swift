@@ -28,9 +28,6 @@ final class LineProcess: Sendable {
 
     var pid: Int32 { process.processIdentifier }
 
-    /// Every line that the program wrote so far.
-    var output: [String] { state.withLock { $0.lines } }
-
     /// Everything that the program wrote to standard error so far.
     var errors: String { state.withLock { $0.errors } }
 
@@ -133,7 +130,7 @@ final class LineProcess: Sendable {
         }
     }
 
-    /// What the program wrote to standard output and nobody has taken.
+    /// Every line that the program wrote to standard output so far.
     var output: String { state.withLock { $0.lines.joined(separator: "\n") } }
 
     /// Waits until everything that the program wrote was read, which is after its end.
