@@ -130,7 +130,7 @@ let package = Package(
             ]),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
+            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
             path: "Tests/EndToEnd", exclude: ["interop"]),
     ] + kernels,
     swiftLanguageModes: [.v6]
