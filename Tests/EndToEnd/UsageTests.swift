@@ -40,7 +40,7 @@ struct WrongUsage: Sendable, CustomTestStringConvertible {
         WrongUsage("seed model --ice-server nonsense", "--ice-server", "nonsense"),
         WrongUsage("seed model --ice-server turn:a:b@127.0.0.1:3478", "--ice-server", "STUN"),
         WrongUsage("fetch", "source"),
-        WrongUsage("fetch magnet:?xt=nonsense -o out", "magnet"),
+        WrongUsage("fetch magnet:?xt=nonsense -o out", "xt=urn:blake3"),
         WrongUsage("fetch magnet:?xt=urn:blake3:1234 -o out", "64"),
         WrongUsage("fetch model --http nonsense", "--http", "nonsense"),
         WrongUsage("fetch model --p2p-only --http http://127.0.0.1:1/", "--p2p-only", "--http"),
