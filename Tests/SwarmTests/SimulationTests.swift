@@ -229,6 +229,10 @@ struct SimulationTests {
             }
         #expect(seeder.closes.map(\.code) == [expected])
         #expect(seeder.core.bannedNodes.isEmpty)
+        let isTold = seeder.events.contains { event in
+            if case .peerRefused(let node, let reason) = event { node == other.core.nodeID && reason.code == expected } else { false }
+        }
+        #expect(isTold)
         #expect(seeder.served == 0)
     }
 
@@ -473,7 +477,7 @@ struct SimulationTests {
         #expect(cache.files.count == 2)
     }
 
-    @Test("bytes that nobody asked for, and no bytes at all", arguments: 0..<6)
+    @Test("bytes that nobody asked for, and no bytes at all", arguments: 0..<7)
     func rudeness(kind: Int) {
         let simulation = Simulation(seed: 20)
         let model = Model(sizes: [Self.group * 4])
@@ -491,6 +495,9 @@ struct SimulationTests {
         case 2: rude.sendRaw(Array("hi".utf8), on: handle, bulk: true, isText: true)
         case 3: rude.sendRaw([1, 2], on: handle, bulk: false, isText: false)
         case 4: rude.sendRaw([UInt8](repeating: 0x20, count: 70_000), on: handle, bulk: false, isText: true)
+        case 5:
+            node.core.receiveOversizedMessage(handle, isBulk: false, now: simulation.now)
+            node.drain()
         default:
             for _ in 0...20_000 {
                 rude.sendRaw(Array(ControlMessage.pong(nonce: 1).text.utf8), on: handle, bulk: false, isText: true)

@@ -19,6 +19,10 @@ struct SwarmReporter: Sendable {
             tell(
                 "peer", ["nodeId": .string(node.description), "state": "left", "reason": .string("\(reason)")],
                 "peer \(short(node)) left: \(reason)")
+        case .peerRefused(let node, let reason):
+            tell(
+                "peer", ["nodeId": .string(node.description), "state": "refused", "reason": .string("\(reason)")],
+                "peer \(short(node)) was refused: \(reason)")
         case .peerBanned(let node, let reason):
             tell(
                 "banned", ["nodeId": .string(node.description), "reason": .string(reason)],
