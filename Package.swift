@@ -129,7 +129,8 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["Wire", "RDRR", "Hashing", "SDP", "WebRTC", "TestSupport"],
+            name: "EndToEndTests",
+            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
             path: "Tests/EndToEnd", exclude: ["interop"]),
     ] + kernels,
     swiftLanguageModes: [.v6]

@@ -104,6 +104,7 @@ public final class P2PSwarm: Sendable {
             try await prepare(bytes)
         }
         let status = discoveryStatus()
+        if !discovery.isEmpty { continuation.yield(.announcing(at: MonotonicClock.now)) }
         for meeting in discovery { meeting.start(status, meeting: self) }
     }
 
@@ -405,6 +406,7 @@ extension P2PSwarm: PeerMeeting {
             }
             var offers: [MeetingOffer] = []
             for await offer in group { if let offer { offers.append(offer) } }
+            self.continuation.yield(.offered(count: offers.count, at: MonotonicClock.now))
             return offers
         }
     }
