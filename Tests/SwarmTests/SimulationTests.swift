@@ -33,6 +33,32 @@ struct SimulationTests {
         #expect(fetcher.core.bannedNodes.isEmpty && seeder.core.bannedNodes.isEmpty)
     }
 
+    @Test("times are told: of a connection before its peer is known, of the first byte and the last")
+    func times() throws {
+        let simulation = Simulation(seed: 1)
+        let model = Model(sizes: [Self.group * 5])
+        let seeder = simulation.add(SimulatedNode(simulation, "seeder", model: model, certificate: 1))
+        let fetcher = simulation.add(SimulatedNode(simulation, "fetcher", model: model, certificate: 2))
+        seeder.start(having: [0])
+        fetcher.start()
+        let connectedAt = simulation.now
+        simulation.connect(fetcher, seeder)
+        try #require(simulation.run(for: .seconds(10), until: { fetcher.isComplete }))
+        let story = fetcher.events.compactMap { event -> String? in
+            switch event {
+            case .peerConnected(_, _, .offerer, let time): time == connectedAt ? "connected" : "connected at \(time)"
+            case .peerJoined: "joined"
+            case .shardVerified: "verified"
+            default: nil
+            }
+        }
+        #expect(story == ["connected", "joined", "verified"])
+        let first = try #require(fetcher.core.statistics.firstPeerByteAt)
+        let last = try #require(fetcher.core.statistics.lastPeerByteAt)
+        #expect(connectedAt < first && first < last && last <= simulation.now)
+        #expect(seeder.core.statistics.firstPeerByteAt == nil)
+    }
+
     @Test("three seeders with different parts each serve their share")
     func threeParts() {
         let simulation = Simulation(seed: 2)
