@@ -119,7 +119,9 @@ let package = Package(
             name: "WebRTCTests",
             dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
-        .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
+        .testTarget(
+            name: "SwarmTests",
+            dependencies: ["Swarm", "RDRR", "Hashing", "NetIO", "WebRTC", "Wire", "TestSupport"]),
         .testTarget(
             name: "SignalingTests",
             dependencies: [
@@ -139,7 +141,7 @@ let package = Package(
             ]),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
+            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
             path: "Tests/EndToEnd", exclude: ["interop"]),
     ] + kernels,
     swiftLanguageModes: [.v6]

@@ -33,6 +33,32 @@ struct SimulationTests {
         #expect(fetcher.core.bannedNodes.isEmpty && seeder.core.bannedNodes.isEmpty)
     }
 
+    @Test("times are told: of a connection before its peer is known, of the first byte and the last")
+    func times() throws {
+        let simulation = Simulation(seed: 1)
+        let model = Model(sizes: [Self.group * 5])
+        let seeder = simulation.add(SimulatedNode(simulation, "seeder", model: model, certificate: 1))
+        let fetcher = simulation.add(SimulatedNode(simulation, "fetcher", model: model, certificate: 2))
+        seeder.start(having: [0])
+        fetcher.start()
+        let connectedAt = simulation.now
+        simulation.connect(fetcher, seeder)
+        try #require(simulation.run(for: .seconds(10), until: { fetcher.isComplete }))
+        let story = fetcher.events.compactMap { event -> String? in
+            switch event {
+            case .peerConnected(_, _, .offerer, let time): time == connectedAt ? "connected" : "connected at \(time)"
+            case .peerJoined: "joined"
+            case .shardVerified: "verified"
+            default: nil
+            }
+        }
+        #expect(story == ["connected", "joined", "verified"])
+        let first = try #require(fetcher.core.statistics.firstPeerByteAt)
+        let last = try #require(fetcher.core.statistics.lastPeerByteAt)
+        #expect(connectedAt < first && first < last && last <= simulation.now)
+        #expect(seeder.core.statistics.firstPeerByteAt == nil)
+    }
+
     @Test("three seeders with different parts each serve their share")
     func threeParts() {
         let simulation = Simulation(seed: 2)
@@ -229,6 +255,10 @@ struct SimulationTests {
             }
         #expect(seeder.closes.map(\.code) == [expected])
         #expect(seeder.core.bannedNodes.isEmpty)
+        let isTold = seeder.events.contains { event in
+            if case .peerRefused(let node, let reason) = event { node == other.core.nodeID && reason.code == expected } else { false }
+        }
+        #expect(isTold)
         #expect(seeder.served == 0)
     }
 
@@ -473,7 +503,7 @@ struct SimulationTests {
         #expect(cache.files.count == 2)
     }
 
-    @Test("bytes that nobody asked for, and no bytes at all", arguments: 0..<6)
+    @Test("bytes that nobody asked for, and no bytes at all", arguments: 0..<7)
     func rudeness(kind: Int) {
         let simulation = Simulation(seed: 20)
         let model = Model(sizes: [Self.group * 4])
@@ -491,6 +521,9 @@ struct SimulationTests {
         case 2: rude.sendRaw(Array("hi".utf8), on: handle, bulk: true, isText: true)
         case 3: rude.sendRaw([1, 2], on: handle, bulk: false, isText: false)
         case 4: rude.sendRaw([UInt8](repeating: 0x20, count: 70_000), on: handle, bulk: false, isText: true)
+        case 5:
+            node.core.receiveOversizedMessage(handle, isBulk: false, now: simulation.now)
+            node.drain()
         default:
             for _ in 0...20_000 {
                 rude.sendRaw(Array(ControlMessage.pong(nonce: 1).text.utf8), on: handle, bulk: false, isText: true)

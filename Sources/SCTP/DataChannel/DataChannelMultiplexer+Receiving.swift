@@ -57,6 +57,7 @@ extension DataChannelMultiplexer {
                 return handleMessage(stream: stream, ppid: ppid, &buffer)
             } else if assemblyPhase == .discardingMessage, let channel = channel(stream), channel.phase != .closing {
                 count(\.oversizedMessages)
+                emit(.oversizedMessage(ChannelID(rawValue: stream)))
                 emit(.closing(ChannelID(rawValue: stream)))
                 beginClosing(channel, discarding: true)
             }
@@ -120,6 +121,7 @@ extension DataChannelMultiplexer {
         guard channel.phase != .closing else { return nil }
         if buffer.byteCount + channel.parts.count > configuration.maxMessageSize {
             count(\.oversizedMessages)
+            emit(.oversizedMessage(ChannelID(rawValue: stream)))
             refuse(stream)
             return nil
         }

@@ -174,6 +174,8 @@ extension DataChannelMultiplexer {
         case bufferedAmountLow(ChannelID)
         /// The peer closes the channel: nothing can be sent on it any more.
         case closing(ChannelID)
+        /// The peer sent a message that is longer than it may be, which was dropped; the channel is being closed.
+        case oversizedMessage(ChannelID)
         /// The channel is gone and its identifier free.
         case closed(ChannelID)
         /// The association is gone, after a `closed` for each channel.

@@ -58,6 +58,7 @@ extension SwarmCore {
             handle: handle, role: role, certificateDigest: certificateDigest, maxMessageSize: max(0, maxMessageSize),
             bulkIsOpen: bulkIsOpen, number: nextPeerNumber, now: now)
         peers[handle] = peer
+        actions.append(.event(.peerConnected(handle, node, role, at: now)))
         send(
             peer,
             .hello(
@@ -183,6 +184,9 @@ extension SwarmCore {
         for state in open { dropAssemblies(of: peer, in: state) }
         if manifestAssembly?.peer == peer.handle { manifestAssembly = nil }
         if peer.isJoined { actions.append(.event(.peerLeft(peer.handle, peer.nodeID, reason))) }
+        if !peer.isJoined, [.breach, .helloTimeout, .unsupported].contains(reason.code) {
+            actions.append(.event(.peerRefused(peer.nodeID, reason)))
+        }
         peer.isJoined = false
         if reason.code == .fault { ban(peer.nodeID, reason.message, now: now) }
         for entry in peer.commitments.keys { reconsiderCommitments(entries[entry], now: now) }

@@ -111,6 +111,12 @@ final class SwarmEngine: Sendable {
                     }
                 },
                 onBulkLow: { [weak self] in self?.pump(handle) },
+                onOversizedMessage: { [weak self] isBulk in
+                    self?.input { $0.receiveOversizedMessage(handle, isBulk: isBulk, now: $1) }
+                },
+                onFailure: { [weak self] reason in
+                    self?.onEvent(.warning("a connection to a peer could not be made: \(reason)"))
+                },
                 onClose: { [weak self] reason in self?.linkClosed(handle, reason) }))
     }
 

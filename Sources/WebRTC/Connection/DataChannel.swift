@@ -66,6 +66,8 @@ public final class DataChannel: Sendable {
         /// A message: whether it is text, and its bytes, which last as long as the call.
         package var onMessage: @Sendable (Bool, RawSpan) -> Void = { _, _ in }
         package var onBufferedAmountLow: @Sendable () -> Void = {}
+        /// The peer sent a message that is longer than it may be. It was dropped, and `onClose` follows.
+        package var onOversizedMessage: @Sendable () -> Void = {}
         package var onClose: @Sendable () -> Void = {}
 
         package init() {}
@@ -246,6 +248,10 @@ extension DataChannel {
             // Text that is no UTF-8 is repaired, as browsers do (RFC 8831 leaves it open).
             queue.put(isText ? .text(String(decoding: copy, as: UTF8.self)) : .binary(copy))
         }
+    }
+
+    func didReceiveOversizedMessage() {
+        state.withLock { $0.handler }?.onOversizedMessage()
     }
 
     func bufferedAmountDidFall() {

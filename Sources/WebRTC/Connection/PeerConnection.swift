@@ -21,6 +21,8 @@ public final class PeerConnection: Sendable {
         /// Told everything that the connection tells its handler, and every decision of ICE besides; on the event loop's
         /// thread, with no lock held. For traces.
         public var observer: (@Sendable (Event) -> Void)?
+        /// The longest message that can be sent, where the peer takes it; `nil` for the usual 1 MiB.
+        package var sendBuffer: Int?
         /// What our description tells Dreamer peers in `a=dreamer:`.
         public var dreamerAttribute: DreamerAttribute?
 
@@ -74,6 +76,7 @@ public final class PeerConnection: Sendable {
         settings.keyLog = endpoint.configuration.keyLog
         settings.includesLoopback = endpoint.configuration.usesLoopback
         settings.gatheringTimeout = configuration.gatheringTimeout
+        settings.sendBuffer = configuration.sendBuffer
         settings.dreamerAttribute = configuration.dreamerAttribute
         settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
@@ -389,6 +392,8 @@ extension PeerConnection {
             channel.didOpen()
         case .bufferedAmountLow(let key):
             guarded.withLock { $0.channels[key] }?.bufferedAmountDidFall()
+        case .oversizedMessage(let key):
+            guarded.withLock { $0.channels[key] }?.didReceiveOversizedMessage()
         case .channelClosed(let key):
             guarded.withLock { $0.channels.removeValue(forKey: key) }?.didClose(nil)
         }

@@ -96,6 +96,8 @@ extension PeerCore {
             return keyOf[id].map { ($0, isText) }
         case .bufferedAmountLow(let id):
             if let key = keyOf[id] { events.append(.bufferedAmountLow(key)) }
+        case .oversizedMessage(let id):
+            if let key = keyOf[id] { events.append(.oversizedMessage(key)) }
         case .closing:
             break
         case .closed(let id):

@@ -38,21 +38,29 @@ struct FetchCommand: AsyncParsableCommand {
 
     func validate() throws {
         if p2pOnly, http != nil { throw ValidationError("--p2p-only and --http contradict each other") }
+        if let http, !HTTPOrigin.isAddress(http) {
+            throw ValidationError("--http \(http): give a web address as http://host/path or https://…")
+        }
+        guard stallTimeout >= 0 else { throw ValidationError("--stall-timeout \(stallTimeout): give seconds, 0 for no limit") }
+        if source.hasPrefix("magnet:") {
+            do { _ = try MagnetLink(parsing: source) } catch { throw ValidationError("\(error)") }
+        }
     }
 
     func run() async throws {
         let target = try await FetchTarget.resolve(source, output: output, http: http)
         let endpoint = try options.connection.makeEndpoint()
         defer { endpoint.close() }
-        let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
+        let transport = try options.transport(endpoint)
         let discovery = try options.discovery(target.link)
+        // An origin has to be shut down, so it is made when nothing else can fail.
+        let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
         var configuration = configuration
         // Nobody to wait for.
         if discovery.isEmpty { configuration.core.originGrace = .zero }
         let swarm = try P2PSwarm(
-            link: target.link, manifest: target.manifest, folder: target.folder,
-            transport: try options.transport(endpoint), discovery: discovery, origin: origin,
-            configuration: configuration)
+            link: target.link, manifest: target.manifest, folder: target.folder, transport: transport,
+            discovery: discovery, origin: origin, configuration: configuration)
         let outcome: Result<Void, any Error>
         do {
             try await fetch(swarm)

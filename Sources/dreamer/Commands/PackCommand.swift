@@ -2,6 +2,7 @@
 public import ArgumentParser
 import Hashing
 public import RDRR
+import Signaling
 import Wire
 
 /// `dreamer pack MODEL -o DIR`
@@ -29,6 +30,13 @@ struct PackCommand: ParsableCommand {
 
     @Flag(help: "Print the result as JSON.")
     var json = false
+
+    func validate() throws {
+        guard shardSize.value > 0 else { throw ValidationError("--shard-size 0: give a size as 64MiB") }
+        for tracker in trackers where TrackerURL(tracker) == nil {
+            throw ValidationError("--tracker \(tracker): give an address as ws://host:port/announce or wss://…")
+        }
+    }
 
     func run() throws {
         var line = ProgressLine(label: "packing")

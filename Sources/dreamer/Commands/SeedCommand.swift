@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import Origin
 import RDRR
 import Swarm
 import WebRTC
@@ -20,6 +21,12 @@ struct SeedCommand: AsyncParsableCommand {
 
     @Flag(help: "Print events as JSON lines.")
     var json = false
+
+    func validate() throws {
+        for address in webSeeds where !HTTPOrigin.isAddress(address) {
+            throw ValidationError("--http \(address): give a web address as http://host/path or https://…")
+        }
+    }
 
     func run() async throws {
         let model = try ModelFolder(opening: folder)

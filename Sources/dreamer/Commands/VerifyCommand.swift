@@ -18,6 +18,10 @@ struct VerifyCommand: ParsableCommand {
     @Flag(help: "Print the result as JSON.")
     var json = false
 
+    func validate() throws {
+        guard threads > 0 else { throw ValidationError("--threads \(threads): give at least 1") }
+    }
+
     func run() throws {
         let model = try ModelFolder(opening: folder)
         let shown = Mutex((line: ProgressLine(label: "verifying"), meter: Meter()))

@@ -17,6 +17,8 @@ final class HostilePeer: Sendable {
         var editOffer: @Sendable (inout SessionDescription) -> Void = { _ in }
         /// Changes the answers that it gives.
         var editAnswer: @Sendable (String) -> String = { $0 }
+        /// Bytes that a connection takes to send; `nil` for the usual.
+        var sendBuffer: Int?
         /// Whether it offers to others, instead of only answering.
         var offers = false
         /// Runs once both channels are open.
@@ -88,8 +90,10 @@ final class HostilePeer: Sendable {
     }
 
     private func session(_ role: SessionRole) -> HostileSession {
+        var configuration = PeerConnection.Configuration()
+        configuration.sendBuffer = behaviour.sendBuffer
         let session = HostileSession(
-            PeerConnection(endpoint: endpoint), role: role, certificateDigest: SHA256.hash(endpoint.certificate.der),
+            PeerConnection(endpoint: endpoint, configuration: configuration), role: role, certificateDigest: SHA256.hash(endpoint.certificate.der),
             manifest: model.manifest)
         state.withLock { $0.sessions.append(session) }
         return session
