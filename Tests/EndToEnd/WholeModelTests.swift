@@ -133,7 +133,8 @@ struct WholeModelTests {
         try await packing.expectCopy(in: fetcher.folder)
     }
 
-    @Test("after kill -9 the fetcher goes on, and fetches nothing verified again", arguments: ["peers", "SHA-256", "HTTP"])
+    @Test(
+        "after kill -9 the fetcher goes on, and fetches nothing verified again", arguments: ["peers", "SHA-256", "HTTP"])
     func fetcherDies(source: String) async throws {
         let packing = source == "SHA-256" ? model.sha256 : model.usual
         let tracker = source == "HTTP" ? nil : try await Tracker()

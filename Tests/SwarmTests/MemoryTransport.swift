@@ -87,13 +87,16 @@ final class MemoryLink: OfferedLink {
     }
 
     private func open() {
-        loop.execute { [self] in
-            let handler = state.withLock { state in
-                state.isOpen = true
-                return state.handler
-            }
-            handler?.onControlOpen()
+        loop.execute { [self] in didOpen() }
+    }
+
+    private func didOpen() {
+        let handler: PeerLinkHandler? = state.withLock { state in
+            guard !state.isOpen else { return nil }
+            state.isOpen = true
+            return state.handler
         }
+        handler?.onControlOpen()
     }
 
     var remoteCertificateDigest: [UInt8] { state.withLock { $0.other }?.own ?? [] }
@@ -133,6 +136,8 @@ final class MemoryLink: OfferedLink {
     private func deliver(_ body: @escaping @Sendable (PeerLinkHandler) -> Void) {
         guard let other = state.withLock({ $0.other }) else { return }
         other.loop.execute {
+            // The first message may overtake the word that the channel is open, and opens it then.
+            other.didOpen()
             if let handler = other.state.withLock({ $0.handler }) { body(handler) }
         }
     }

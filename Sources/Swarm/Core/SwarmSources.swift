@@ -40,6 +40,8 @@ extension SwarmCore {
         for peer in peers.values where peer.bytesReceived > 0 || peer.upload.total > 0 {
             byNode[peer.nodeID, default: SwarmSource(nodeID: peer.nodeID, bytesReceived: 0, bytesServed: 0)].add(peer)
         }
-        return byNode.values.sorted { ($1.bytesReceived, $1.bytesServed, $0.nodeID) < ($0.bytesReceived, $0.bytesServed, $1.nodeID) }
+        return byNode.values.sorted {
+            ($1.bytesReceived, $1.bytesServed, $0.nodeID) < ($0.bytesReceived, $0.bytesServed, $1.nodeID)
+        }
     }
 }
