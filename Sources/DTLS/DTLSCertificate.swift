@@ -44,7 +44,8 @@ public final class DTLSCertificate: Sendable {
         complete = complete && X509_gmtime_adj(X509_getm_notAfter(certificate), max(days, 1) * day) != nil
         if let name = X509_get_subject_name(certificate) {
             let text = Array(commonName.utf8.prefix(64))  // RFC 5280 appendix A.1: ub-common-name
-            complete = complete
+            complete =
+                complete
                 && X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_UTF8STRING, text, Int32(text.count), -1, 0) == 1
                 && X509_set_issuer_name(certificate, name) == 1
         }
@@ -80,8 +81,8 @@ public final class DTLSCertificate: Sendable {
 // MARK: - PEM
 
 extension DTLSCertificate {
-    /// A certificate and its private key from PEM text (RFC 7468). The key must be unencrypted, on P-256 or RSA; both may
-    /// stand in one text.
+    /// A certificate and its private key from PEM text (RFC 7468). The key must be unencrypted, on P-256 or RSA; both
+    /// may stand in one text.
     public convenience init(certificatePEM: String, privateKeyPEM: String) throws(DTLSError) {
         guard
             let certificate = DTLSCertificate.read(certificatePEM, { PEM_read_bio_X509($0, nil, nil, nil) })

@@ -20,15 +20,15 @@ public struct DTLSFingerprint: Hashable, Sendable {
         self.init(algorithm: "sha-256", bytes: KnownHash.sha256.digest(certificateDER))
     }
 
-    /// What `a=fingerprint:` holds: a name, a space, bytes in hexadecimal between colons. `nil` for anything else. RFC 8122
-    /// wants capitals; small letters are read as well.
+    /// What `a=fingerprint:` holds: a name, a space, bytes in hexadecimal between colons. `nil` for anything else.
+    /// RFC 8122 wants capitals; small letters are read as well.
     public init?(sdp text: some StringProtocol) {
         let parts = text.split(separator: " ", omittingEmptySubsequences: true)
         guard parts.count == 2, !parts[0].isEmpty else { return nil }
         var bytes: [UInt8] = []
         for octet in parts[1].utf8.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false) {
-            guard octet.count == 2, bytes.count < 64, let value = UInt8(String(decoding: octet, as: UTF8.self), radix: 16),
-                octet.first != UInt8(ascii: "+")
+            guard octet.count == 2, bytes.count < 64, octet.first != UInt8(ascii: "+"),
+                let value = UInt8(String(decoding: octet, as: UTF8.self), radix: 16)
             else { return nil }
             bytes.append(value)
         }
@@ -57,7 +57,8 @@ extension DTLSFingerprint {
     /// Checks a certificate against what its owner's description promised.
     ///
     /// RFC 8122 §5.1: of the hash functions in the list the most preferred one counts, here the strongest, and the
-    /// certificate has to match one fingerprint made with it. Unknown and broken functions (MD5, SHA-1) are passed over.
+    /// certificate has to match one fingerprint made with it. Unknown and broken functions (MD5, SHA-1) are passed
+    /// over.
     static func verify(certificateDER: [UInt8], against expected: [DTLSFingerprint]) throws(DTLSError) {
         guard let hash = strongestHash(in: expected) else { throw .noUsableFingerprint }
         let actual = DTLSFingerprint(algorithm: hash.rawValue, bytes: hash.digest(certificateDER))

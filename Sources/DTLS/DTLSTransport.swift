@@ -15,10 +15,10 @@ public import Wire
 /// A DTLS 1.2 session (RFC 6347) as a value: fed with datagrams and the time, it answers with datagrams, plaintext and
 /// events.
 ///
-/// Both sides show a certificate. No application data moves, in either direction, before the peer's certificate has been
-/// found to match a fingerprint of its session description; where that description comes late, what has been received
-/// waits until ``setExpectedFingerprints(_:now:plaintext:)``. Datagrams go out through ``withOutgoing(_:)``: drain it after
-/// every other call, and ``nextEvent()`` as well.
+/// Both sides show a certificate. No application data moves, in either direction, before the peer's certificate has
+/// been found to match a fingerprint of its session description; where that description comes late, what has been
+/// received waits until ``setExpectedFingerprints(_:now:plaintext:)``. Datagrams go out through ``withOutgoing(_:)``:
+/// drain it after every other call, and ``nextEvent()`` as well.
 ///
 /// Not for several threads at once, like any value; the owner's lock is enough.
 public struct DTLSTransport: ~Copyable, @unchecked Sendable {
@@ -56,40 +56,6 @@ public struct DTLSTransport: ~Copyable, @unchecked Sendable {
         case failed(DTLSError)
     }
 
-    /// What a session may be told besides its certificate.
-    public struct Configuration: Sendable {
-        /// The largest datagram to send, in bytes of UDP payload. 1,200 bytes go through practically everywhere, tunnels
-        /// included (RFC 8261 §5).
-        public var mtu = 1200
-        /// How long the first flight waits for an answer. RFC 9147 §5.8.2 advises 400 ms for media, and 1.5 times the
-        /// round-trip time where ICE knows it: ``retransmissionInterval(roundTripTime:)``.
-        public var initialRetransmission = Duration.milliseconds(400)
-        /// Receives each line of secrets in the NSS key log format, for those who decrypt captures. Nothing is written
-        /// anywhere without it.
-        public var keyLog: (@Sendable (String) -> Void)?
-
-        /// The defaults.
-        public init() {}
-
-        /// The interval for a path whose round-trip time is known: 1.5 times that (RFC 9147 §5.8.2), at least 50 ms, so
-        /// that a slow processor at the other end is not taken for loss.
-        public static func retransmissionInterval(roundTripTime: Duration) -> Duration {
-            max(roundTripTime * 3 / 2, .milliseconds(50))
-        }
-    }
-
-    /// What was seen and what was dropped.
-    public struct Statistics: Hashable, Sendable {
-        /// Datagrams handed in.
-        public var datagramsReceived = 0
-        /// Datagrams, or the rest of one, that could not be used: no DTLS, damaged, replayed or out of place.
-        public var datagramsDropped = 0
-        /// Flights repeated because no answer came in time.
-        public var retransmissions = 0
-        /// Records of application data that came before the fingerprint was known and had no room to wait.
-        public var unverifiedRecordsDropped = 0
-    }
-
     /// What a record of AES-GCM adds to its plaintext: 13 bytes of header, 8 of explicit nonce, 16 of tag (RFC 6347
     /// §4.1, RFC 5288 §3). No cipher of ours adds more.
     public static let recordOverhead = 37
@@ -110,7 +76,7 @@ public struct DTLSTransport: ~Copyable, @unchecked Sendable {
     /// The longest plaintext that one ``send(_:)`` takes: what fits the MTU, or what fits 2,048 bytes if that is more.
     public let maximumPlaintextLength: Int
 
-    private let ssl: OpaquePointer
+    let ssl: OpaquePointer
     private let port: UnsafeMutablePointer<DatagramPort>
     private let certificate: DTLSCertificate
     private var events: [Event] = []
@@ -183,9 +149,16 @@ public struct DTLSTransport: ~Copyable, @unchecked Sendable {
 
 extension DTLSTransport {
     /// Begins: a client sends its first flight, a server is ready to receive one. Later calls do nothing.
-    public mutating func start(now: Timestamp) {
+    ///
+    /// Start a server as soon as there is one: a ClientHello that comes before is dropped, and its repetition costs an
+    /// interval. With the `roundTripTime` that ICE measured, losses are repaired sooner than with the configured
+    /// interval.
+    public mutating func start(now: Timestamp, roundTripTime: Duration? = nil) {
         guard state == .new else { return }
         state = .handshaking
+        if let roundTripTime {
+            port.pointee.timer.initialInterval = Configuration.retransmissionInterval(roundTripTime: roundTripTime)
+        }
         guard role == .client else { return }
         port.pointee.now = now
         var nothing = PacketBuffer(capacity: 64)
@@ -217,7 +190,8 @@ extension DTLSTransport {
         }
     }
 
-    /// Tells that time has passed: repeats the last flight if its answer is overdue. Early and repeated calls are harmless.
+    /// Tells that time has passed: repeats the last flight if its answer is overdue. Early and repeated calls are
+    /// harmless.
     public mutating func handleTimeout(now: Timestamp) {
         guard let deadline = nextTimeout, now >= deadline else { return }
         port.pointee.now = now
@@ -303,40 +277,6 @@ extension DTLSTransport {
         case .new: state = .closed
         case .closed, .failed: break
         }
-    }
-}
-
-// MARK: - Facts
-
-extension DTLSTransport {
-    /// The peer's certificate in DER, as soon as the handshake is complete. Not verified before ``State/connected``.
-    public var peerCertificateDER: [UInt8]? {
-        guard let certificate = SSL_get0_peer_certificate(ssl) else { return nil }
-        return DTLSCertificate.der(of: certificate)
-    }
-
-    /// The cipher suite under its RFC name, such as `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`; `nil` before there is one.
-    public var cipherSuite: String? {
-        guard let cipher = SSL_get_current_cipher(ssl), let name = SSL_CIPHER_standard_name(cipher) else { return nil }
-        return String(cString: name)
-    }
-
-    /// The protocol version, such as `DTLSv1.2`.
-    public var version: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
-
-    /// The SRTP protection profile agreed on (RFC 5764 §4.1.2) under OpenSSL's name, `nil` without one.
-    public var srtpProfile: String? {
-        guard let profile = SSL_get_selected_srtp_profile(ssl), let name = profile.pointee.name else { return nil }
-        return String(cString: name)
-    }
-
-    /// Keys for another protocol, derived from this session (RFC 5705; RFC 5764 §4.2 for SRTP). `nil` unless connected.
-    public func exportKeyingMaterial(label: String, count: Int) -> [UInt8]? {
-        guard state == .connected, count > 0 else { return nil }
-        var output = [UInt8](repeating: 0, count: count)
-        let label = Array(label.utf8CString)
-        let result = SSL_export_keying_material(ssl, &output, count, label, label.count - 1, nil, 0, 0)
-        return result == 1 ? output : nil
     }
 }
 

@@ -7,11 +7,11 @@ internal import Wire
 ///
 /// OpenSSL arms its timer with the system's clock. It is told an interval so long that it never passes; when *our*
 /// deadline has passed, the timer is moved into the past and the library asked to look. Before OpenSSL 3.2 the pointer
-/// that a BIO gets with `BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT` is the timer itself, which makes that possible. Later versions
-/// hand out a copy: there OpenSSL gets the true interval and counts it by the system's clock.
+/// that a BIO gets with `BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT` is the timer itself, which makes that possible. Later
+/// versions hand out a copy: there OpenSSL gets the true interval and counts it by the system's clock.
 struct RetransmissionTimer {
     /// The first interval of a flight.
-    let initialInterval: Duration
+    var initialInterval: Duration
     /// The interval in force.
     private var interval: Duration
     /// When to call ``fire(_:)``, `nil` while nothing waits for an answer.

@@ -42,8 +42,8 @@ enum SessionContext {
         return context
     }
 
-    /// Called when the peer's certificate has come and before anything is derived from it: 1 accepts, 0 makes OpenSSL end
-    /// the handshake with an alert. While no fingerprint is known, any certificate passes, for the time being.
+    /// Called when the peer's certificate has come and before anything is derived from it: 1 accepts, 0 makes OpenSSL
+    /// end the handshake with an alert. While no fingerprint is known, any certificate passes, for the time being.
     private static func acceptsCertificate(in store: OpaquePointer?) -> Int32 {
         guard let store,
             let ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()),

@@ -44,8 +44,8 @@ public enum OutOfBand {
         prefix + Base64URL.encode(Deflate.compress(Array(description.json.serialized().utf8)))
     }
 
-    /// The description that a text stands for. White space is ignored wherever it stands, since terminals and mail break
-    /// lines.
+    /// The description that a text stands for. White space is ignored wherever it stands, since terminals and mail
+    /// break lines.
     public static func decode(_ text: String) throws(Failure) -> SessionDescription {
         guard text.utf8.count <= longestText else { throw .invalidCompression(.tooLarge) }
         let characters = text.utf8.filter { $0 > 0x20 }

@@ -51,7 +51,9 @@ extension SessionDescription {
             sectionIndex: 0, otherSections: [])
     }
 
-    /// The answer to this offer: data channels accepted, everything else refused in its place.
+    /// The answer to this offer: data channels accepted, everything else refused in its place. RFC 9143 §7.3.3 allows
+    /// that in an initial exchange even for the first section of a BUNDLE group (RFC 8829 §5.3.1 had the whole group
+    /// refused with it, and a browser's offer of audio and data would never have led to data).
     ///
     /// Throws ``SDPError/Code/mismatch(_:)`` when this is no offer. To an offer whose section is refused, or whose SCTP
     /// port is 0 (RFC 8841 §10.3), the answer is the same, and nothing must be connected.
@@ -73,16 +75,20 @@ extension SessionDescription {
         return answer
     }
 
-    /// Checks that an answer fits this offer: the same sections in the same order (RFC 3264 §6), the same protocol, and a
-    /// DTLS role that the offer left open (RFC 8842 §5.3).
+    /// Checks that an answer fits this offer: the same sections in the same order (RFC 3264 §6) and a DTLS role that
+    /// the offer left open (RFC 8842 §5.3).
     public func check(answer: SessionDescription) throws(SDPError) {
-        guard type == .offer, answer.type != .offer else { throw SDPError(.mismatch("an offer and an answer are needed")) }
+        guard type == .offer, answer.type != .offer else {
+            throw SDPError(.mismatch("an offer and an answer are needed"))
+        }
         guard answer.sectionIndex == sectionIndex, answer.otherSections.count == otherSections.count else {
             throw SDPError(.mismatch("it has other sections"))
         }
         guard answer.mid == nil || answer.mid == mid else { throw SDPError(.mismatch("it has another a=mid")) }
         guard !answer.isRejected, answer.sctpPort != 0 else { return }
-        guard setup == .actpass || setup != answer.setup else { throw SDPError(.mismatch("both have the same a=setup")) }
+        guard setup == .actpass || setup != answer.setup else {
+            throw SDPError(.mismatch("both have the same a=setup"))
+        }
     }
 
     private init(

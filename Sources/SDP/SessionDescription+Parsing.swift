@@ -3,9 +3,9 @@
 private import Wire
 
 extension SessionDescription {
-    /// Reads a description. The first section that offers data channels counts; ICE and DTLS attributes are taken from it,
-    /// or else from the session, or else from the first section of its BUNDLE group (RFC 9143 §7.1.3: they need not be
-    /// repeated). At most 64 KiB.
+    /// Reads a description. The first section that offers data channels counts; ICE and DTLS attributes are taken from
+    /// it, or else from the session, or else from the first section of its BUNDLE group (RFC 9143 §7.1.3: they need not
+    /// be repeated). At most 64 KiB.
     public init(parsing text: String, type: Kind) throws(SDPError) {
         try self.init(lines: SDPLines(text), type: type)
     }
@@ -41,15 +41,16 @@ extension SessionDescription {
         isICELite = lines.session.contains { $0.name == "ice-lite" }
         // RFC 8839 §5.6 separates by spaces, libdatachannel by commas.
         iceOptions = reader.values("ice-options").first?.value.split { $0 == " " || $0 == "," }.map(String.init) ?? []
-        candidates = reader.candidates
-        endOfCandidates = reader.values("end-of-candidates").isEmpty == false
-        tlsID = reader.values("tls-id").first.map { String($0.value) }
-        maxMessageSize = reader.maxMessageSize
         guard !isRejected else {
             // A refused section says nothing else that counts.
             (iceUfrag, icePwd, fingerprints, setup, sctpPort) = ("", "", [], .actpass, 0)
+            (candidates, endOfCandidates, tlsID, maxMessageSize) = ([], false, nil, Self.defaultMaxMessageSize)
             return
         }
+        candidates = reader.candidates
+        endOfCandidates = !reader.values("end-of-candidates").isEmpty
+        tlsID = reader.values("tls-id").first.map { String($0.value) }
+        maxMessageSize = reader.maxMessageSize
         iceUfrag = try reader.iceString("ice-ufrag", lengths: 4...256)
         icePwd = try reader.iceString("ice-pwd", lengths: 22...256)
         fingerprints = try reader.fingerprints()
@@ -108,7 +109,8 @@ private struct SectionReader {
         return session.isEmpty ? tagged?.all(name) ?? [] : session
     }
 
-    /// Candidates of the section, or of the one that carries the transport. Longer ones and those past the bound are left out.
+    /// Candidates of the section, or of the one that carries the transport. Longer ones and those past the bound are
+    /// left out.
     var candidates: [String] {
         values("candidate").prefix(Self.mostCandidates)
             .filter { $0.value.utf8.count <= Self.longestCandidate }
@@ -126,7 +128,8 @@ private struct SectionReader {
     /// pass, because some stacks use them.
     func iceString(_ name: String, lengths: ClosedRange<Int>) throws(SDPError) -> String {
         guard let attribute = values(name).first else { throw SDPError(.missing("a=\(name)"), line: section.line) }
-        guard lengths.contains(attribute.value.utf8.count), attribute.value.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
+        guard lengths.contains(attribute.value.utf8.count),
+            attribute.value.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
         else { throw SDPError(.invalid("a=\(name)"), line: attribute.line) }
         return String(attribute.value)
     }
@@ -134,7 +137,9 @@ private struct SectionReader {
     func fingerprints() throws(SDPError) -> [SessionDescription.Fingerprint] {
         let attributes = values("fingerprint")
         guard let first = attributes.first else { throw SDPError(.missing("a=fingerprint"), line: section.line) }
-        let fingerprints = attributes.prefix(Self.mostFingerprints).compactMap { SessionDescription.Fingerprint(sdp: $0.value) }
+        let fingerprints = attributes.prefix(Self.mostFingerprints).compactMap {
+            SessionDescription.Fingerprint(sdp: $0.value)
+        }
         guard !fingerprints.isEmpty else { throw SDPError(.invalid("a=fingerprint"), line: first.line) }
         return fingerprints
     }
@@ -150,7 +155,9 @@ private struct SectionReader {
 
     func sctpPort(_ profile: SessionDescription.Profile) throws(SDPError) -> UInt16 {
         if let attribute = section.value("sctp-port") {
-            guard let port = UInt16(attribute.value) else { throw SDPError(.invalid("a=sctp-port"), line: attribute.line) }
+            guard let port = UInt16(attribute.value) else {
+                throw SDPError(.invalid("a=sctp-port"), line: attribute.line)
+            }
             return port
         }
         // RFC 8841 §5.1: no default. Only the old form has the port in the m= line.
@@ -162,7 +169,8 @@ private struct SectionReader {
 }
 
 extension SessionDescription.Fingerprint {
-    /// What stands after `a=fingerprint:`: a name, a space, bytes in hexadecimal between colons; small letters are read too.
+    /// What stands after `a=fingerprint:`: a name, a space, bytes in hexadecimal between colons; small letters are read
+    /// too.
     public init?(sdp value: some StringProtocol) {
         let words = value.split(separator: " ")
         guard words.count == 2 else { return nil }

@@ -63,6 +63,15 @@ public struct SessionDescription: Hashable, Sendable {
         public var formats: String
         /// Its identification (RFC 5888), if it has one.
         public var mid: String?
+
+        /// A section from its parts.
+        public init(index: Int, media: String, proto: String, formats: String, mid: String? = nil) {
+            self.index = index
+            self.media = media
+            self.proto = proto
+            self.formats = formats
+            self.mid = mid
+        }
     }
 
     /// Offer or answer.
@@ -125,7 +134,8 @@ public struct SessionDescription: Hashable, Sendable {
 }
 
 extension SessionDescription {
-    /// A description from the object that signalling carries: `{"type": "offer", "sdp": "v=0…"}`. Other members are ignored.
+    /// A description from the object that signalling carries: `{"type": "offer", "sdp": "v=0…"}`. Other members are
+    /// ignored.
     public init(json: JSON) throws(SDPError) {
         guard let type = json["type"]?.string.flatMap(Kind.init), let sdp = json["sdp"]?.string else {
             throw SDPError(.notADescription)

@@ -8,7 +8,7 @@ struct Dreamer: AsyncParsableCommand {
         commandName: "dreamer",
         abstract: "Language models from peer to peer over WebRTC, every byte verified.",
         subcommands: [
-            PackCommand.self, InspectCommand.self, VerifyCommand.self, SeedCommand.self,
+            DemoCommand.self, PackCommand.self, InspectCommand.self, VerifyCommand.self, SeedCommand.self,
             FetchCommand.self, TrackerCommand.self, ConnectCommand.self,
         ])
 }

@@ -119,7 +119,9 @@ import Wire
         let fingerprint = DTLSFingerprint(algorithm: "SHA-256", bytes: [0x0A, 0xFF, 0x00])
         #expect(fingerprint.description == "sha-256 0A:FF:00")
         #expect(DTLSFingerprint(sdp: "sha-256 0a:Ff:00") == fingerprint)
-        for text in ["", "sha-256", "sha-256 ", "sha-256 0A:F", "sha-256 0A:GG", "sha-256 0AFF", "sha-256 +1:22", "a b c"] {
+        for text in [
+            "", "sha-256", "sha-256 ", "sha-256 0A:F", "sha-256 0A:GG", "sha-256 0AFF", "sha-256 +1:22", "a b c",
+        ] {
             #expect(DTLSFingerprint(sdp: text) == nil, "\(text)")
         }
     }

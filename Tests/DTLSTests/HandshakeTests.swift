@@ -70,7 +70,8 @@ import Wire
     func survivesBadLinks(seed: Int) throws {
         let link = Link(loss: 0.25, duplication: 0.2, latency: .milliseconds(20), jitter: .milliseconds(60))
         var pair = try makePair(
-            link: link, seed: UInt64(seed), mtu: seed.isMultiple(of: 2) ? 300 : 1200, retransmission: .milliseconds(100))
+            link: link, seed: UInt64(seed), mtu: seed.isMultiple(of: 2) ? 300 : 1200, retransmission: .milliseconds(100)
+        )
         pair.start()
         pair.run { $0.isConnected }
         let states = (pair.client.state, pair.server.state)
@@ -107,9 +108,10 @@ import Wire
             times.append(deadline.nanoseconds / 1_000_000)
         }
         // 100 ms, then twice as long each time up to 60 s; OpenSSL gives up after twelve repetitions.
-        #expect(times == [
-            100, 300, 700, 1500, 3100, 6300, 12700, 25500, 51100, 102_300, 162_300, 222_300,
-        ])
+        #expect(
+            times == [
+                100, 300, 700, 1500, 3100, 6300, 12700, 25500, 51100, 102_300, 162_300, 222_300,
+            ])
         let state = pair.client.state
         #expect(state == .failed(.timedOut))
         #expect(pair.events[0] == [.failed(.timedOut)])
@@ -122,8 +124,18 @@ import Wire
 
     @Test("the interval follows the round-trip time and is never under 50 ms")
     func intervalFromRoundTrip() {
-        #expect(DTLSTransport.Configuration.retransmissionInterval(roundTripTime: .milliseconds(200)) == .milliseconds(300))
-        #expect(DTLSTransport.Configuration.retransmissionInterval(roundTripTime: .microseconds(90)) == .milliseconds(50))
+        #expect(
+            DTLSTransport.Configuration.retransmissionInterval(roundTripTime: .milliseconds(200)) == .milliseconds(300))
+        #expect(
+            DTLSTransport.Configuration.retransmissionInterval(roundTripTime: .microseconds(90)) == .milliseconds(50))
+    }
+
+    @Test("a round-trip time known from ICE replaces the configured interval")
+    func startsWithRoundTrip() throws {
+        var client = try DTLSTransport(role: .client, certificate: Certificates.client, expectedFingerprints: nil)
+        client.start(now: .zero, roundTripTime: .milliseconds(100))
+        let timeout = client.nextTimeout
+        #expect(timeout == Timestamp.zero + .milliseconds(150))
     }
 
     @Test("a lost last flight is repeated when the client asks again")

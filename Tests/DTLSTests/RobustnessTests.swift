@@ -10,12 +10,16 @@ import Wire
         var entropy = Entropy(seed: UInt64(seed) &+ 1000)
         pair.start()
         for _ in 0..<200 {
-            for side in [Pair.Side.client, .server] { pair.deliver(garbage(&entropy, pair.log.map(\.bytes)), to: side) }
+            for side in [Pair.Side.client, .server] {
+                pair.deliver(garbage(&entropy, pair.log.map(\.bytes)), to: side)
+            }
             pair.run(for: .milliseconds(1))
         }
         pair.run { $0.isConnected }
         for _ in 0..<200 {
-            for side in [Pair.Side.client, .server] { pair.deliver(garbage(&entropy, pair.log.map(\.bytes)), to: side) }
+            for side in [Pair.Side.client, .server] {
+                pair.deliver(garbage(&entropy, pair.log.map(\.bytes)), to: side)
+            }
         }
         let states = (pair.client.state, pair.server.state)
         #expect(states == (.connected, .connected), "seed \(seed)")
@@ -26,7 +30,8 @@ import Wire
         #expect(dropped > 0)
     }
 
-    /// Random bytes, random bytes behind a header of application data or of a later epoch, and pieces of true datagrams.
+    /// Random bytes, random bytes behind a header of application data or of a later epoch, and pieces of true
+    /// datagrams.
     private func garbage(_ entropy: inout Entropy, _ sent: [[UInt8]]) -> [UInt8] {
         let count = Int.random(in: 0...80, using: &entropy)
         switch Int.random(in: 0..<5, using: &entropy) {
@@ -34,14 +39,16 @@ import Wire
         case 1:
             let type = UInt8.random(in: 18...30, using: &entropy)
             return [type, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0] + entropy.bytes(2) + [0, UInt8(count)] + entropy.bytes(count)
-        case 2: return [22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 9, 0, UInt8(count)] + entropy.bytes(count).map { $0 | 0x40 }
+        case 2:
+            return [22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 9, 0, UInt8(count)] + entropy.bytes(count).map { $0 | 0x40 }
         case 3:
             guard let datagram = sent.randomElement(using: &entropy), !datagram.isEmpty else { return [] }
             return Array(datagram.prefix(Int.random(in: 0..<min(datagram.count, 25), using: &entropy)))
         default:
             // A protected record of the session with a bit turned over.
             guard var datagram = sent.last(where: { $0.count > 4 && $0[4] == 1 && $0[0] == 23 }) else { return [] }
-            datagram[Int.random(in: 13..<datagram.count, using: &entropy)] ^= 1 << UInt8.random(in: 0..<8, using: &entropy)
+            datagram[Int.random(in: 13..<datagram.count, using: &entropy)] ^=
+                1 << UInt8.random(in: 0..<8, using: &entropy)
             return datagram
         }
     }

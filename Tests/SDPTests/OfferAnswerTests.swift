@@ -37,4 +37,98 @@ import Wire
         #expect(try SessionDescription(json: answer.json) == answer)
         try offer.check(answer: answer)
     }
+
+    @Test(
+        "m= and c= lines name the candidate that is likeliest to work",
+        arguments: [
+            ([], "9", "IP4 0.0.0.0"),
+            (["candidate:1 1 udp 1 a.local 5 typ host"], "9", "IP4 0.0.0.0"),
+            (["candidate:1 1 udp 1 2001:db8::1 5 typ host"], "5", "IP6 2001:db8::1"),
+            (
+                ["candidate:1 1 udp 1 2001:db8::1 5 typ host", "candidate:1 1 UDP 1 192.0.2.1 6 typ host"], "6",
+                "IP4 192.0.2.1"
+            ),
+            (
+                [
+                    "candidate:1 1 udp 9 192.0.2.1 6 typ host", "candidate:2 1 udp 8 192.0.2.2 7 typ srflx",
+                    "candidate:3 1 udp 1 192.0.2.3 8 typ relay", "candidate:3 1 udp 1 192.0.2.4 9 typ relay",
+                ], "8", "IP4 192.0.2.3"
+            ),
+            (
+                ["candidate:1 1 tcp 1 192.0.2.1 6 typ host", "candidate:1 2 udp 1 192.0.2.1 6 typ host"], "9",
+                "IP4 0.0.0.0"
+            ),
+            (["candidate:1 1 udp 1 192.0.2.1 99999 typ host", "nonsense"], "9", "IP4 0.0.0.0"),
+        ])
+    func defaultDestination(candidates: [String], port: String, address: String) {
+        var own = Self.own
+        own.candidates = candidates
+        let text = SessionDescription.offer(own).description
+        #expect(text.contains("m=application \(port) UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN \(address)\r\n"))
+    }
+
+    @Test(
+        "the answerer takes the DTLS role that the offer leaves",
+        arguments: [
+            ("actpass", SessionDescription.Setup.active, SessionDescription.Setup.active),
+            ("actpass", .passive, .passive),
+            ("active", .active, .passive),
+            ("passive", .passive, .active),
+            ("ACTPASS", .active, .active),
+            ("", .active, .passive),
+        ])
+    func roles(offered: String, preferred: SessionDescription.Setup, chosen: SessionDescription.Setup) throws {
+        let setup = offered.isEmpty ? "" : "a=setup:\(offered)\r\n"
+        let text = SessionDescription.offer(Self.own).description.replacing("a=setup:actpass\r\n", with: setup)
+        var own = Self.own
+        own.preferredSetup = preferred
+        #expect(try SessionDescription(parsing: text, type: .offer).answer(own).setup == chosen)
+    }
+
+    @Test("an answer has a tls-id only if the offer has one, and offers to trickle only if the offer does")
+    func mirrors() throws {
+        var own = Self.own
+        own.tlsID = "abcdefghijklmnopqrst"
+        var offer = SessionDescription.offer(own)
+        #expect(offer.description.contains("a=tls-id:abcdefghijklmnopqrst\r\n"))
+        #expect(try offer.answer(own).tlsID == own.tlsID)
+        offer.tlsID = nil
+        #expect(try offer.answer(own).tlsID == nil)
+        offer.iceOptions = ["ice2"]
+        #expect(try offer.answer(own).iceOptions == ["ice2"])
+    }
+
+    @Test("a refused section and an SCTP port of 0 are answered in kind")
+    func refusedOffers() throws {
+        let text = SessionDescription.offer(Self.own).description
+        let refused = try SessionDescription(
+            parsing: text.replacing("m=application 41000", with: "m=application 0"), type: .offer)
+        #expect(refused.isRejected)
+        let answer = try refused.answer(Self.own)
+        #expect(answer.description.contains("m=application 0 UDP/DTLS/SCTP webrtc-datachannel"))
+        #expect(!answer.description.contains("candidate"))
+        #expect(!answer.description.contains("BUNDLE"))
+        #expect(try SessionDescription(parsing: answer.description, type: .answer).isRejected)
+
+        let closed = try SessionDescription(
+            parsing: text.replacing("sctp-port:5000", with: "sctp-port:0"), type: .offer)
+        #expect(try closed.answer(Self.own).sctpPort == 0)
+    }
+
+    @Test("an answer that does not fit its offer is refused")
+    func misfits() throws {
+        let offer = SessionDescription.offer(Self.own)
+        let answer = try offer.answer(Self.own)
+        var other = answer
+        other.mid = "1"
+        #expect(throws: SDPError.self) { try offer.check(answer: other) }
+        other = answer
+        other.otherSections.append(.init(index: 1, media: "audio", proto: "RTP/AVP", formats: "0"))
+        #expect(throws: SDPError.self) { try offer.check(answer: other) }
+        var active = offer
+        active.setup = .active
+        #expect(throws: SDPError.self) { try active.check(answer: answer) }
+        #expect(throws: SDPError.self) { try offer.check(answer: offer) }
+        #expect(throws: SDPError.self) { try answer.answer(Self.own) }
+    }
 }

@@ -107,6 +107,11 @@ struct SimulationTests {
         // Half a group on its way is lost.
         expectFewDuplicates(fetcher, 0.03)
         #expect(fetcher.core.statistics.duplicateBytes < Self.group)
+        // Who is gone is still named among those that gave something.
+        let sources = fetcher.core.sources
+        #expect(Set(sources.map(\.nodeID)) == Set(seeders.map { $0.core.nodeID }))
+        #expect(sources.allSatisfy { $0.bytesReceived > 0 })
+        #expect(sources.reduce(0) { $0 + $1.bytesReceived } == fetcher.core.statistics.bytesFromPeers)
     }
 
     @Test("who sends wrong bytes is named and banned, and the fetch completes", arguments: ["group", "proof", "short"])

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Writes raw deflate (RFC 1951): one block of the fixed code, with matches from a hash chain. Enough for texts of a few
-/// kilobytes, where a code of its own would hardly pay for its description.
+/// Writes raw deflate (RFC 1951): one block of the fixed code, with matches from a hash chain. Enough for texts of a
+/// few kilobytes, where a code of its own would hardly pay for its description.
 public enum Deflate {
     /// A stream that stands for `input`.
     public static func compress(_ input: [UInt8]) -> [UInt8] {
@@ -13,7 +13,8 @@ public enum Deflate {
         while position < input.count {
             let match = finder.longestMatch(at: position)
             // A match that begins one byte later and is longer is worth a literal.
-            let isWorthwhile = match.length >= MatchFinder.shortest
+            let isWorthwhile =
+                match.length >= MatchFinder.shortest
                 && finder.longestMatch(at: position + 1).length <= match.length
             if isWorthwhile {
                 put(match, to: &writer)

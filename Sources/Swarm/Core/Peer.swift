@@ -54,6 +54,8 @@ final class Peer {
     var manifestTriedAt: Timestamp?
     var roundTrip = 0.2
     var download: RateMeter
+    /// Bytes of shards that it sent and that were new.
+    var bytesReceived = 0
 
     // What it asks of us.
     var isChoked = false

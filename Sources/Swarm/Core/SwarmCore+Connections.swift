@@ -177,6 +177,7 @@ extension SwarmCore {
 
     private mutating func remove(_ peer: Peer, _ reason: SwarmCloseReason, now: Timestamp) {
         peers[peer.handle] = nil
+        departed.add(peer)
         availabilityIsStale = true
         for id in Array(peer.requests.keys) { endRequest(peer, id, now: now) }
         for state in open { dropAssemblies(of: peer, in: state) }

@@ -28,6 +28,7 @@ public struct SwarmCore: ~Copyable {
     var nextPeerNumber: UInt64 = 0
     var bans: [NodeID: String] = [:]
     var silentCloses: [NodeID: Int] = [:]
+    var departed = DepartedSources()
     var hasLeft = false
 
     var manifest: [UInt8]?
@@ -126,8 +127,8 @@ extension SwarmCore {
     /// folder holds, ``want(_:)`` and ``begin(now:)``.
     public mutating func setCatalog(_ catalog: SwarmCatalog, manifest: [UInt8], now: Timestamp) {
         guard entries.isEmpty else { return }
-        guard catalog.entries.count <= SwarmCatalog.maximumEntryCount else {
-            fail(.manifest("the manifest lists \(catalog.entries.count) files, more than peers can announce"))
+        if let objection = catalog.objection {
+            fail(.manifest(objection))
             return
         }
         self.manifest = manifest
@@ -142,6 +143,7 @@ extension SwarmCore {
         guard let state = state(index), !state.isComplete else { return }
         precondition(values.count == state.groupCount, "an entry has one value a group")
         markComplete(state, values: values)
+        statistics.verifiedFromDisk += state.entry.size
     }
 
     /// What a part file of an earlier run holds.

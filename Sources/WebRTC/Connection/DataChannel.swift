@@ -141,7 +141,9 @@ public final class DataChannel: Sendable {
         try await opened()
         while bufferedAmount > Self.highWaterMark {
             guard readyState == .open else { break }
-            await wait { [connection, key] in $0.state == .open && connection.bufferedAmount(of: key) > Self.highWaterMark }
+            await wait { [connection, key] in
+                $0.state == .open && connection.bufferedAmount(of: key) > Self.highWaterMark
+            }
             if Task.isCancelled { throw PeerConnectionError(.closed, "sending on channel \(label) was cancelled") }
         }
         try connection.send(on: key, isText: isText, count: bytes.count) { room in
@@ -215,9 +217,10 @@ extension DataChannel {
     @discardableResult
     package func trySend(text: String) -> Bool {
         let bytes = Array(text.utf8)
-        return (try? connection.send(on: key, isText: true, count: bytes.count) { room in
-            bytes.withUnsafeBytes { room.copyMemory(from: $0) }
-        }) != nil
+        return
+            (try? connection.send(on: key, isText: true, count: bytes.count) { room in
+                bytes.withUnsafeBytes { room.copyMemory(from: $0) }
+            }) != nil
     }
 
     /// At or below so many queued bytes `onBufferedAmountLow` is called.

@@ -180,7 +180,8 @@ public final class PeerConnection: Sendable {
         let sockets = try endpoint.sockets(for: side, avoiding: peer)
         let ufrag = try guarded.withLock { (state) throws(PeerConnectionError) in
             try state.core.start(
-                as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress), servers: servers,
+                as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
+                servers: servers,
                 now: endpoint.loop.now)
             state.sockets = sockets
             return state.core.localUfrag
@@ -349,7 +350,9 @@ extension PeerConnection {
 
     private func deliver(_ sockets: [EndpointSocket]) {
         for event in work.outbox.events { handle(event, sockets) }
-        guard let (key, isText) = work.outbox.arrival, let channel = guarded.withLock({ $0.channels[key] }) else { return }
+        guard let (key, isText) = work.outbox.arrival, let channel = guarded.withLock({ $0.channels[key] }) else {
+            return
+        }
         work.outbox.withMessage { channel.didReceive(isText: isText, $0) }
         if channel.isFull { guarded.withLock { $0.readingPaused = true } }
     }

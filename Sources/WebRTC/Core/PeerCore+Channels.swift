@@ -43,7 +43,8 @@ extension PeerCore {
         do {
             try channels?.send(id, isText: isText, byteCount: count, fill: fill)
         } catch .messageTooLarge(let limit) {
-            throw PeerConnectionError(.messageTooLarge, "a message of \(count) bytes is over the peer's limit of \(limit)")
+            throw PeerConnectionError(
+                .messageTooLarge, "a message of \(count) bytes is over the peer's limit of \(limit)")
         } catch {
             throw PeerConnectionError(.closed, "the channel is not open")
         }

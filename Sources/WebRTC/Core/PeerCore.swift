@@ -215,11 +215,13 @@ public struct PeerCore: ~Copyable, Sendable {
         _ description: SessionDescription, now: Timestamp
     ) throws(PeerConnectionError) {
         guard let side, remote == nil, state == .new || state == .connecting else {
-            throw PeerConnectionError(.invalidState, "a remote description is taken once, after the local side has started")
+            throw PeerConnectionError(
+                .invalidState, "a remote description is taken once, after the local side has started")
         }
         try check(description, side)
         guard let credentials = ICECredentials(ufrag: description.iceUfrag, password: description.icePwd) else {
-            throw PeerConnectionError(.invalidDescription, "a=ice-ufrag or a=ice-pwd is no valid credential (RFC 8839 §5.4)")
+            throw PeerConnectionError(
+                .invalidDescription, "a=ice-ufrag or a=ice-pwd is no valid credential (RFC 8839 §5.4)")
         }
         let fingerprints = description.fingerprints.map { DTLSFingerprint(algorithm: $0.algorithm, bytes: $0.bytes) }
         // An answerer that is free to choose is active, so that the handshake starts one trip earlier (RFC 8842 §5.3).
@@ -285,7 +287,8 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.association.maxPacketSize = (configuration.maxDatagramSize - DTLSTransport.recordOverhead) & ~3
         settings.maxMessageSize = configuration.maxMessageSize
         if let size = configuration.sendBuffer { settings.association.sendBuffer = size }
-        settings.remoteMaxMessageSize = Int(clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
+        settings.remoteMaxMessageSize = Int(
+            clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
         do {
             channels = try DataChannelMultiplexer(configuration: settings)
         } catch {

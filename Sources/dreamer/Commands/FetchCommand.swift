@@ -10,7 +10,8 @@ import Wire
 /// `dreamer fetch MAGNET|MANIFEST-URL|DIR -o DIR`
 struct FetchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "fetch", abstract: "Fetch a model from peers, from HTTP where no peer has it; goes on where it stopped.")
+        commandName: "fetch",
+        abstract: "Fetch a model from peers, from HTTP where no peer has it; goes on where it stopped.")
 
     @Argument(help: "A link (magnet:…), the address of a manifest.json, or a folder that was begun.")
     var source: String
@@ -84,6 +85,7 @@ struct FetchCommand: AsyncParsableCommand {
     private func fetch(_ swarm: P2PSwarm) async throws {
         let reporter = SwarmReporter(json: json) { swarm.manifest }
         let start = Clock.seconds
+        reporter.tell("node", ["nodeId": .string(swarm.nodeID.description)], nil)
         let events = Task { for await event in swarm.events { reporter.report(event) } }
         defer { events.cancel() }
         try await withThrowingTaskGroup(of: Ending.self) { group in
@@ -136,7 +138,8 @@ struct FetchCommand: AsyncParsableCommand {
             } else {
                 line.show(
                     .init(
-                        done: progress.bytesVerified, total: progress.bytesTotal > 0 ? progress.bytesTotal : nil, rate: rate,
+                        done: progress.bytesVerified, total: progress.bytesTotal > 0 ? progress.bytesTotal : nil,
+                        rate: rate,
                         details: [
                             "\(progress.peers) peer\(progress.peers == 1 ? "" : "s")",
                             "P2P \(Units.bytes(progress.statistics.bytesFromPeers))",
@@ -159,11 +162,9 @@ struct FetchCommand: AsyncParsableCommand {
         let progress = swarm.progress
         let moved = progress.statistics
         let fetched = moved.bytesFromPeers + moved.bytesFromOrigin
-        let sources = swarm.peers.filter { $0.bytesReceived > 0 }
         var members = SwarmReporter.json(progress)
         members["seconds"] = .number(seconds)
-        members["sources"] = .array(
-            sources.map { ["nodeId": .string($0.nodeID.description), "bytes": .integer(Int64($0.bytesReceived))] })
+        members["sources"] = SwarmReporter.json(swarm.sources)
         members["folder"] = .string(swarm.folder)
         reporter.tell("done", members, nil)
         guard !json else { return }
@@ -171,7 +172,8 @@ struct FetchCommand: AsyncParsableCommand {
         Terminal.output(
             "\(Units.bytes(fetched)) in \(Units.duration(seconds)) (\(Units.rate(seconds > 0 ? Double(fetched) / seconds : 0))): "
                 + "P2P \(Units.bytes(moved.bytesFromPeers)), HTTP \(Units.bytes(moved.bytesFromOrigin)), "
-                + "already there \(Units.bytes(moved.verifiedFromDisk)), fetched twice \(Units.bytes(moved.duplicateBytes))")
+                + "already there \(Units.bytes(moved.verifiedFromDisk)), fetched twice \(Units.bytes(moved.duplicateBytes))"
+        )
     }
 }
 
@@ -225,6 +227,7 @@ struct FetchTarget {
         }
         let model = try ModelFolder(opening: source)
         return FetchTarget(
-            link: MagnetLink(to: model.manifest), manifest: model.manifest.bytes, folder: output ?? source, httpBase: http)
+            link: MagnetLink(to: model.manifest), manifest: model.manifest.bytes, folder: output ?? source,
+            httpBase: http)
     }
 }

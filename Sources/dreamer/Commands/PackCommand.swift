@@ -46,7 +46,8 @@ struct PackCommand: ParsableCommand {
         ) { progress in
             let now = Clock.seconds
             line.show(
-                .init(done: progress.bytesDone, total: progress.bytesTotal, rate: meter.rate(progress.bytesDone, at: now)),
+                .init(
+                    done: progress.bytesDone, total: progress.bytesTotal, rate: meter.rate(progress.bytesDone, at: now)),
                 at: now)
         }
         line.clear()
@@ -62,8 +63,9 @@ struct PackCommand: ParsableCommand {
                     "magnet": .string(link), "warnings": .array(result.warnings.map(JSON.string)),
                 ]).serialized())
         } else {
-            Terminal.output("\(output): \(manifest.modelId), \(Units.bytes(manifest.totalEntrySize)) in "
-                + "\(manifest.shards.count) shards and \(manifest.files.count) files")
+            Terminal.output(
+                "\(output): \(manifest.modelId), \(Units.bytes(manifest.totalEntrySize)) in "
+                    + "\(manifest.shards.count) shards and \(manifest.files.count) files")
             Terminal.output(link)
         }
     }
