@@ -119,7 +119,9 @@ let package = Package(
             name: "WebRTCTests",
             dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
-        .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
+        .testTarget(
+            name: "SwarmTests",
+            dependencies: ["Swarm", "RDRR", "Hashing", "NetIO", "WebRTC", "Wire", "TestSupport"]),
         .testTarget(
             name: "SignalingTests",
             dependencies: [

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file from one libtorrent process to another over WebRTC, on loopback, as a measure to compare with.
+"""A file from one libtorrent process to another over WebRTC alone, on this machine: a measure to compare with.
 
-    libtorrent_pair.py --tracker ws://127.0.0.1:8000/announce FILE
+    libtorrent_pair.py --tracker ws://127.0.0.1:8000/announce [--opens N] FILE
+    libtorrent_pair.py --check        exit status 0 where it can run
 
-Needs libtorrent 2.1 or later, whose wheels speak WebRTC. Other transports are switched off. Prints one JSON object:
-bytes, seconds (first announce of the fetcher to the last byte), transferSeconds (connection open to the last byte),
-openMilliseconds (announce to open connection), cpuSeconds (both processes).
+Needs libtorrent 2.1 or later from PyPI, whose wheels speak WebRTC. Prints one JSON object: name and
+
+    bytes, seconds (from adding the torrent to the last piece verified), transferSeconds (first block received to last
+    piece), cpuSeconds (both processes, the interpreter's start taken off), seederPeakBytes, fetcherPeakBytes
+
+or, with --opens, openMilliseconds: for N fresh sessions the time from the announce to the open connection. `dreamer bench
+swarm` runs it.
 """
 import argparse
 import json
@@ -15,122 +20,178 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
-import libtorrent as lt
+try:
+    import libtorrent as lt
+except ImportError:
+    lt = None
+
+# The newer names of what is used here differ between releases.
+warnings.simplefilter("ignore", DeprecationWarning)
 
 SETTINGS = {
-    "enable_incoming_tcp": False,
-    "enable_outgoing_tcp": False,
-    "enable_incoming_utp": False,
-    "enable_outgoing_utp": False,
-    "enable_dht": False,
-    "enable_lsd": False,
-    "enable_upnp": False,
-    "enable_natpmp": False,
-    "announce_to_all_trackers": True,
-    "allow_multiple_connections_per_ip": True,
-    "webtorrent_stun_server": "",
-    "listen_interfaces": "127.0.0.1:0",
-    "alert_mask": lt.alert.category_t.all_categories,
-    "alert_queue_size": 100000,
+    # WebRTC alone.
+    "enable_incoming_tcp": False, "enable_outgoing_tcp": False, "enable_incoming_utp": False, "enable_outgoing_utp": False,
+    "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
+    "webtorrent_stun_server": "", "listen_interfaces": "127.0.0.1:0", "allow_multiple_connections_per_ip": True,
+    # As large as they help.
+    "send_buffer_watermark": 4 << 20, "max_out_request_queue": 1500,
+    "alert_queue_size": 100_000,
 }
 
 
-def cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+def alert_mask(with_blocks):
+    category = lt.alert.category_t
+    mask = category.tracker_notification | category.connect_notification | category.error_notification
+    mask |= category.status_notification
+    # Blocks are many: only the first one is waited for.
+    return mask | category.block_progress_notification if with_blocks else mask
 
 
-def run(role, torrent, folder, limit):
-    session = lt.session(SETTINGS)
-    info = lt.torrent_info(torrent)
+def cpu_seconds(pid=None):
+    """Processor time of a process; Linux numbers the clock of another one so."""
+    return time.clock_gettime(((~pid) << 3) | 2 if pid else time.CLOCK_PROCESS_CPUTIME_ID)
+
+
+def peak_bytes(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+
+def say(**message):
+    print(json.dumps(message), flush=True)
+
+
+def add(session, torrent, folder, is_seed):
     parameters = lt.add_torrent_params()
-    parameters.ti = info
+    parameters.ti = lt.torrent_info(torrent)
     parameters.save_path = folder
-    if role == "seed":
+    if is_seed:
         parameters.flags |= lt.torrent_flags.seed_mode
-    announced = opened = None
-    handle = session.add_torrent(parameters)
+    return session.add_torrent(parameters)
+
+
+def alerts(session, limit):
     deadline = time.monotonic() + limit
-    done = False
     while time.monotonic() < deadline:
         session.wait_for_alert(50)
         for alert in session.pop_alerts():
-            now = time.monotonic()
-            kind = alert.what()
-            if kind == "tracker_announce" and announced is None:
-                announced = now
-            elif kind in ("peer_connect", "incoming_connection") and opened is None:
-                opened = now
-            elif kind == "torrent_finished" and role == "fetch":
-                done = True
-            elif kind in ("tracker_reply", "tracker_error", "peer_error") and os.environ.get("VERBOSE"):
-                print(role, alert.message(), file=sys.stderr)
-        if role == "seed" and announced and not getattr(run, "told", False):
-            run.told = True
-            print(json.dumps({"event": "announced"}), flush=True)
-        if done:
-            end = time.monotonic()
-            print(json.dumps({
-                "event": "done", "bytes": info.total_size(), "seconds": end - announced,
-                "transferSeconds": end - (opened or announced),
-                "openMilliseconds": (opened - announced) * 1000 if opened else None, "cpuSeconds": cpu_seconds()}), flush=True)
-            return
-        if role == "seed" and os.getppid() == 1:
-            return
-    print(json.dumps({"event": "failed", "message": f"not done after {limit} s"}), flush=True)
+            if os.environ.get("VERBOSE"):
+                print(os.getpid(), alert.what(), alert.message(), file=sys.stderr)
+            yield time.monotonic(), alert.what()
+        yield time.monotonic(), None
 
 
-def pair(path, tracker, limit):
+def seed(torrent, folder):
+    session = lt.session({**SETTINGS, "alert_mask": alert_mask(False)})
+    handle = add(session, torrent, folder, True)
+    for _, what in alerts(session, 86_400):
+        if what == "tracker_reply":
+            say(event="announced")
+        if os.getppid() == 1:
+            break
+    del handle
+
+
+def fetch(torrent, folder, limit, until):
+    """Times of what happened, until what is waited for has."""
+    session = lt.session({**SETTINGS, "alert_mask": alert_mask(until == "torrent_finished")})
+    began = time.monotonic()
+    handle = add(session, torrent, folder, False)
+    times = {"began": began}
+    for now, what in alerts(session, limit):
+        if what == "incoming_connection":
+            what = "peer_connect"
+        if what in ("tracker_announce", "peer_connect", "block_finished", "torrent_finished") and what not in times:
+            times[what] = now
+            if what == "block_finished":
+                session.apply_settings({"alert_mask": alert_mask(False)})
+        if until in times:
+            return times, handle
+    sys.exit(f"libtorrent: no {until} within {limit} s")
+
+
+def transfer(arguments):
+    before = cpu_seconds()
+    times, handle = fetch(arguments.file, arguments.folder, arguments.limit, "torrent_finished")
+    end = times["torrent_finished"]
+    size = handle.torrent_file().total_size()
+    say(bytes=size, seconds=end - times["began"], transferSeconds=end - times["block_finished"],
+        cpuSeconds=cpu_seconds() - before, fetcherPeakBytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def openings(arguments):
+    found = []
+    for number in range(arguments.opens):
+        folder = os.path.join(arguments.folder, str(number))
+        os.mkdir(folder)
+        times, _ = fetch(arguments.file, folder, arguments.limit, "peer_connect")
+        found.append((times["peer_connect"] - times["tracker_announce"]) * 1000)
+    say(openMilliseconds=found)
+
+
+def pair(arguments):
+    path = os.path.abspath(arguments.file)
     with tempfile.TemporaryDirectory() as folder:
         storage = lt.file_storage()
         lt.add_files(storage, path)
         creator = lt.create_torrent(storage, 0, lt.create_torrent.v1_only)
-        creator.add_tracker(tracker)
-        lt.set_piece_hashes(creator, os.path.dirname(os.path.abspath(path)))
+        creator.add_tracker(arguments.tracker)
+        lt.set_piece_hashes(creator, os.path.dirname(path))
         torrent = os.path.join(folder, "file.torrent")
         with open(torrent, "wb") as file:
             file.write(lt.bencode(creator.generate()))
+
         def spawn(role, target):
-            return subprocess.Popen(
-                [sys.executable, os.path.abspath(__file__), "--role", role, "--folder", target, "--limit", str(limit), torrent],
-                stdout=subprocess.PIPE, text=True)
-        seeder = spawn("seed", os.path.dirname(os.path.abspath(path)))
+            command = [sys.executable, os.path.abspath(__file__), "--role", role, "--folder", target, "--limit",
+                       str(arguments.limit), "--opens", str(arguments.opens), torrent]
+            return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+        seeder = spawn("seed", os.path.dirname(path))
         try:
-            seeder.stdout.readline()
-            time.sleep(1)
+            if not seeder.stdout.readline():
+                sys.exit("libtorrent: the seeder could not announce")
             target = os.path.join(folder, "copy")
             os.mkdir(target)
-            before = proc_cpu(seeder.pid)
+            before = cpu_seconds(seeder.pid)
             fetcher = spawn("fetch", target)
-            result = json.loads(fetcher.stdout.readline() or '{"event":"failed","message":"the fetcher ended"}')
-            if "cpuSeconds" in result:
-                result["cpuSeconds"] += proc_cpu(seeder.pid) - before
+            line = fetcher.stdout.readline()
+            served = cpu_seconds(seeder.pid) - before
             fetcher.wait()
+            if not line:
+                return 1
+            result = {"name": f"libtorrent {lt.version}", **json.loads(line)}
+            if not arguments.opens:
+                result["cpuSeconds"] += served
+                result["seederPeakBytes"] = peak_bytes(seeder.pid)
         finally:
             seeder.terminate()
             seeder.wait()
-    result.pop("event")
-    result["name"] = f"libtorrent {lt.version} over WebRTC"
-    print(json.dumps(result), flush=True)
-    return 0 if "bytes" in result else 1
+    say(**result)
+    return 0
 
 
-def proc_cpu(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("--tracker")
+    parser.add_argument("--opens", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=300)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--role", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.check:
+        return 0 if lt and "webtorrent_stun_server" in lt.default_settings() else 77
+    if arguments.role == "seed":
+        return seed(arguments.file, arguments.folder)
+    if arguments.role == "fetch":
+        return openings(arguments) if arguments.opens else transfer(arguments)
+    if not (arguments.file and arguments.tracker):
+        parser.error("give --tracker URL and FILE")
+    return pair(arguments)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("file")
-    parser.add_argument("--tracker")
-    parser.add_argument("--role")
-    parser.add_argument("--folder")
-    parser.add_argument("--limit", type=float, default=120)
-    arguments = parser.parse_args()
-    if arguments.role:
-        run(arguments.role, arguments.file, arguments.folder, arguments.limit)
-    else:
-        sys.exit(pair(arguments.file, arguments.tracker, arguments.limit))
+    sys.exit(main())

@@ -81,8 +81,9 @@ final class MemoryLink: OfferedLink {
 
     func accept(answer: String) throws {
         let other = state.withLock { $0.other }
-        open()
+        // What this side sends at once must find the other side open.
         other?.open()
+        open()
     }
 
     private func open() {

@@ -33,6 +33,32 @@ struct SimulationTests {
         #expect(fetcher.core.bannedNodes.isEmpty && seeder.core.bannedNodes.isEmpty)
     }
 
+    @Test("times are told: of a connection before its peer is known, of the first byte and the last")
+    func times() throws {
+        let simulation = Simulation(seed: 1)
+        let model = Model(sizes: [Self.group * 5])
+        let seeder = simulation.add(SimulatedNode(simulation, "seeder", model: model, certificate: 1))
+        let fetcher = simulation.add(SimulatedNode(simulation, "fetcher", model: model, certificate: 2))
+        seeder.start(having: [0])
+        fetcher.start()
+        let connectedAt = simulation.now
+        simulation.connect(fetcher, seeder)
+        try #require(simulation.run(for: .seconds(10), until: { fetcher.isComplete }))
+        let story = fetcher.events.compactMap { event -> String? in
+            switch event {
+            case .peerConnected(_, _, .offerer, let time): time == connectedAt ? "connected" : "connected at \(time)"
+            case .peerJoined: "joined"
+            case .shardVerified: "verified"
+            default: nil
+            }
+        }
+        #expect(story == ["connected", "joined", "verified"])
+        let first = try #require(fetcher.core.statistics.firstPeerByteAt)
+        let last = try #require(fetcher.core.statistics.lastPeerByteAt)
+        #expect(connectedAt < first && first < last && last <= simulation.now)
+        #expect(seeder.core.statistics.firstPeerByteAt == nil)
+    }
+
     @Test("three seeders with different parts each serve their share")
     func threeParts() {
         let simulation = Simulation(seed: 2)
@@ -89,6 +115,26 @@ struct SimulationTests {
         expectFewDuplicates(last)
     }
 
+    @Test("two fetchers of one slow seeder fetch different shards and share them", arguments: 0..<4)
+    func fellows(seed: UInt64) {
+        let simulation = Simulation(seed: seed)
+        let model = Model(sizes: Array(repeating: Self.group * 8, count: 20))
+        let seeder = simulation.add(SimulatedNode(simulation, "seeder", model: model, certificate: 1))
+        seeder.rate = 2_000_000
+        seeder.start(having: Set(0..<20))
+        let fetchers = (0..<2).map { number in
+            let certificate = UInt8(seed) * 2 + 2 + UInt8(number)
+            return simulation.add(SimulatedNode(simulation, "f\(number)", model: model, certificate: certificate))
+        }
+        simulation.connect(fetchers[0], fetchers[1])
+        for fetcher in fetchers { simulation.connect(fetcher, seeder) }
+        #expect(simulation.run(for: .seconds(60), until: { fetchers.allSatisfy { $0.isComplete } }))
+        for fetcher in fetchers { expectFewDuplicates(fetcher) }
+        #expect(
+            seeder.served < model.catalog.totalSize * 3 / 2,
+            "seed \(seed): \(seeder.served) for \(model.catalog.totalSize), at \(simulation.now)")
+    }
+
     @Test("a seeder that dies in the middle costs time, no bytes", arguments: [true, false])
     func death(isNoticed: Bool) {
         let simulation = Simulation(seed: 4)
@@ -140,6 +186,10 @@ struct SimulationTests {
         simulation.connect(fetcher, honest)
         #expect(simulation.run(for: .seconds(60), until: { fetcher.isComplete }))
         #expect(Array(fetcher.core.bannedNodes.keys) == [liar.core.nodeID])
+        // A wrong group counts as rejected, and not as fetched twice as well.
+        let moved = fetcher.core.statistics
+        #expect(moved.rejectedBytes == (kind == "group" ? Self.group : 0))
+        #expect(moved.bytesFromPeers <= model.catalog.totalSize + moved.duplicateBytes + moved.rejectedBytes)
         #expect(fetcher.events.contains { if case .peerBanned(liar.core.nodeID, _) = $0 { true } else { false } })
     }
 
@@ -284,6 +334,7 @@ struct SimulationTests {
         let second = simulation.add(SimulatedNode(simulation, "second", model: model, certificate: 3))
         second.restart(from: first)
         #expect(second.core.progress.verified >= before)
+        #expect(second.core.statistics.verifiedFromDisk == second.core.progress.verified)
         simulation.connect(second, seeder)
         #expect(simulation.run(for: .seconds(60), until: { second.isComplete }))
         #expect(second.core.statistics.bytesFromPeers <= model.catalog.totalSize - before)

@@ -110,6 +110,8 @@ extension SwarmCore {
         statistics.duplicateBytes += data.byteCount - fresh
         statistics.bytesFromPeers += fresh
         peer.bytesReceived += fresh
+        statistics.firstPeerByteAt = statistics.firstPeerByteAt ?? now
+        statistics.lastPeerByteAt = now
         if buffer.isWhole { groupIsWhole(state, group, now: now) }
         return nil
     }

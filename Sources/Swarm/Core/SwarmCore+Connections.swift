@@ -58,6 +58,7 @@ extension SwarmCore {
             handle: handle, role: role, certificateDigest: certificateDigest, maxMessageSize: max(0, maxMessageSize),
             bulkIsOpen: bulkIsOpen, number: nextPeerNumber, now: now)
         peers[handle] = peer
+        actions.append(.event(.peerConnected(handle, node, role, at: now)))
         send(
             peer,
             .hello(

@@ -41,6 +41,10 @@ public struct SwarmCore: ~Copyable {
     var failure: SwarmFailure?
     var availability: [Int] = []
     var availabilityIsStale = true
+    /// Whether a peer is connected that misses something too.
+    var hasFellows = false
+    /// Makes this node's order of entries its own.
+    let orderSalt: UInt64
 
     var pool = GroupBufferPool()
     var uploadBucket: TokenBucket
@@ -80,6 +84,7 @@ public struct SwarmCore: ~Copyable {
         self.hasOrigin = hasOrigin && !configuration.p2pOnly
         self.configuration = configuration
         self.entropy = entropy
+        orderSalt = self.entropy.next() >> 16
         nodeID = NodeID(certificateDigest: certificateDigest)
         uploadBucket = TokenBucket(rate: configuration.uploadLimit, now: now)
         downloadBucket = TokenBucket(rate: configuration.downloadLimit, now: now)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import Wire
 
 /// Where bytes came from.
 public enum ShardOrigin: String, Hashable, Sendable {
@@ -12,6 +13,12 @@ public enum ShardOrigin: String, Hashable, Sendable {
 
 /// What happens in a swarm.
 public enum SwarmEvent: Sendable {
+    /// The node begins to look for peers.
+    case announcing(at: Timestamp)
+    /// So many offers were made, which go out now.
+    case offered(count: Int, at: Timestamp)
+    /// A connection's channel `control` is open; the hellos follow.
+    case peerConnected(PeerHandle, NodeID, SessionRole, at: Timestamp)
     /// A peer's hello was checked.
     case peerJoined(PeerHandle, NodeID, agent: String)
     /// A peer is gone.

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+public import Wire
 
 /// What a node has moved.
 public struct SwarmStatistics: Hashable, Sendable {
     /// Bytes of shards that came from peers and were new.
     public var bytesFromPeers = 0
+    /// When the first of them came.
+    public var firstPeerByteAt: Timestamp?
+    /// When the last of them came so far.
+    public var lastPeerByteAt: Timestamp?
     /// Bytes of shards that came from HTTP and were new.
     public var bytesFromOrigin = 0
     /// Bytes that came and could not be used because they are here already or must come again.
@@ -81,7 +86,7 @@ extension SwarmCore {
         PeerSnapshot(
             handle: peer.handle, nodeID: peer.nodeID, agent: peer.agent, role: peer.role,
             shardCount: peer.shards.count, bytesReceived: peer.download.total, bytesServed: peer.upload.total,
-            downloadRate: peer.download.bytesPerSecond, uploadRate: peer.upload.bytesPerSecond,
+            downloadRate: peer.requests.isEmpty ? 0 : peer.download.bytesPerSecond, uploadRate: peer.upload.bytesPerSecond,
             isChokingUs: peer.isChokingUs, isChoked: peer.isChoked, requests: peer.requests.count)
     }
 }

@@ -104,7 +104,10 @@ public final class P2PSwarm: Sendable {
             }
             try await prepare(bytes)
         }
+        // Without a peer, time alone brings a node to ask HTTP.
+        engine.input { $0.handleTimeout(now: $1) }
         let status = discoveryStatus()
+        if !discovery.isEmpty { continuation.yield(.announcing(at: MonotonicClock.now)) }
         for meeting in discovery { meeting.start(status, meeting: self) }
     }
 
@@ -401,6 +404,7 @@ extension P2PSwarm: PeerMeeting {
             }
             var offers: [MeetingOffer] = []
             for await offer in group { if let offer { offers.append(offer) } }
+            self.continuation.yield(.offered(count: offers.count, at: MonotonicClock.now))
             return offers
         }
     }

@@ -172,7 +172,11 @@ final class WebRTCLink: OfferedLink {
         var handler = DataChannel.Handler()
         handler.onOpen = { [weak self] in self?.didOpen(isBulk: isBulk) }
         handler.onMessage = { [weak self] isText, bytes in
-            guard let handler = self?.state.withLock({ $0.handler }) else { return }
+            guard let self else { return }
+            let (handler, isOpen) = self.state.withLock { ($0.handler, isBulk ? $0.bulkIsOpen : $0.controlIsOpen) }
+            guard let handler else { return }
+            // A message shows that the channel is open, should it come before the acknowledgement (RFC 8832 §6).
+            if !isOpen { self.didOpen(isBulk: isBulk) }
             if isBulk { handler.onBulk(isText, bytes) } else { handler.onControl(isText, bytes) }
         }
         handler.onOversizedMessage = { [weak self] in self?.state.withLock { $0.handler }?.onOversizedMessage(isBulk) }

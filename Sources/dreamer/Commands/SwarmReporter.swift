@@ -3,7 +3,8 @@ import RDRR
 import Swarm
 import Wire
 
-/// Tells what happens in a swarm: lines for people on standard error, or JSON lines on standard output.
+/// Tells what happens in a swarm: lines for people on standard error, or JSON lines on standard output. Times are
+/// seconds since the program began.
 struct SwarmReporter: Sendable {
     let json: Bool
     let modelId: @Sendable () -> RDRRManifest?
@@ -11,6 +12,16 @@ struct SwarmReporter: Sendable {
     /// Shows one event.
     func report(_ event: SwarmEvent) {
         switch event {
+        case .announcing(let time): tell("announcing", ["time": .time(time)], nil)
+        case .offered(let count, let time):
+            tell("offers", ["count": .integer(Int64(count)), "time": .time(time)], nil)
+        case .peerConnected(_, let node, let role, let time):
+            tell(
+                "peer",
+                [
+                    "nodeId": .string(node.description), "state": "connected", "role": .string("\(role)"),
+                    "time": .time(time),
+                ], nil)
         case .peerJoined(_, let node, let agent):
             tell(
                 "peer", ["nodeId": .string(node.description), "agent": .string(agent), "state": "joined"],
@@ -48,7 +59,7 @@ struct SwarmReporter: Sendable {
     /// How far a fetch is, and where its bytes came from.
     static func json(_ progress: SwarmProgress) -> JSON.Object {
         let moved = progress.statistics
-        return [
+        var members: JSON.Object = [
             "verified": .integer(Int64(progress.bytesVerified)), "total": .integer(Int64(progress.bytesTotal)),
             "bytesPerSecond": .number(progress.bytesPerSecond), "peers": .integer(Int64(progress.peers)),
             "bytesFromPeers": .integer(Int64(moved.bytesFromPeers)),
@@ -58,6 +69,11 @@ struct SwarmReporter: Sendable {
             "rejectedBytes": .integer(Int64(moved.rejectedBytes)),
             "bytesServed": .integer(Int64(moved.bytesServed)),
         ]
+        if let first = moved.firstPeerByteAt, let last = moved.lastPeerByteAt {
+            members["firstByteTime"] = .time(first)
+            members["lastByteTime"] = .time(last)
+        }
+        return members
     }
 
     /// Who gave and was given how much, those that have left too.
@@ -83,4 +99,9 @@ struct SwarmReporter: Sendable {
     }
 
     private func short(_ node: NodeID) -> String { String(node.description.prefix(8)) }
+}
+
+extension JSON {
+    /// Seconds since the program began.
+    fileprivate static func time(_ time: Timestamp) -> JSON { .number(Double(time.nanoseconds) * 1e-9) }
 }

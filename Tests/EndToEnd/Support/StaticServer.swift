@@ -28,13 +28,16 @@ final class StaticServer: Sendable {
     init(_ folder: String, honorsRanges: Bool = true) throws {
         self.folder = folder
         self.honorsRanges = honorsRanges
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        // `sendfile` cannot be told to spare us the signal of a client that went away.
+        signal(SIGPIPE, SIG_IGN)
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        self.listener = listener
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let isListening = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { [listener] in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 bind(listener, $0, length) == 0 && listen(listener, 16) == 0 && getsockname(listener, $0, &length) == 0
             }
         }
@@ -55,8 +58,9 @@ final class StaticServer: Sendable {
 
     private func accept() {
         while true {
-            let connection = accept4(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
+            let connection = Glibc.accept(listener, nil, nil)
             guard connection >= 0 else { break }
+            _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
             let isWelcome = state.withLock { state in
                 if !state.isStopped { state.connections.insert(connection) }
                 return !state.isStopped
@@ -120,7 +124,7 @@ final class StaticServer: Sendable {
 
     private func send(_ text: String, _ connection: Int32) -> Bool {
         let bytes = Array(text.utf8)
-        return Glibc.send(connection, bytes, bytes.count, Int32(MSG_NOSIGNAL.rawValue)) == bytes.count
+        return Glibc.send(connection, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
     }
 
     private func send(_ file: Int32, _ range: Range<Int>, _ connection: Int32) -> Bool {

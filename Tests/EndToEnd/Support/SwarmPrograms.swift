@@ -43,7 +43,7 @@ struct Fetcher {
 
     /// Starts it.
     init(_ source: String, into folder: String, _ tracker: Tracker?, _ options: [String] = []) async throws {
-        var arguments = ["fetch", source, "-o", folder, "--bind", "127.0.0.1", "--json"]
+        var arguments = ["fetch", source, "-o", folder, "--bind", "127.0.0.1", "--json", "--stall-timeout", "30"]
         if let tracker { arguments += ["--tracker", tracker.url] }
         process = try LineProcess(Programs.dreamer, arguments + options)
         self.folder = folder
