@@ -55,7 +55,6 @@ struct FetchCommand: AsyncParsableCommand {
         let discovery = try options.discovery(target.link)
         // An origin has to be shut down, so it is made when nothing else can fail.
         let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
-        let discovery = try options.discovery(target.link)
         var configuration = configuration
         // Nobody to wait for.
         if discovery.isEmpty { configuration.core.originGrace = .zero }
