@@ -115,7 +115,8 @@ struct SampleModel: Sendable {
 
     private init() throws {
         scene = try Scene()
-        SampleModel.leftover.withLock { $0 = scene.folder }
+        let leftover = scene.folder
+        SampleModel.leftover.withLock { $0 = leftover }
         // What is static is never let go.
         atexit { SampleModel.leftover.withLock { _ = try? FileManager.default.removeItem(atPath: $0) } }
         file = scene.path("model.gguf")
