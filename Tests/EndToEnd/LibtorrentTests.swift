@@ -99,7 +99,7 @@ struct LibtorrentTests {
         func fetchPiece(over channel: DataChannel) async throws {
             var wire = BitTorrentWire(channel)
             try await wire.shakeHands(infoHash: infoHash, peerID: Array("-DR0100-interopertest".utf8.prefix(20)))
-            let hashes = try #require(torrent["pieces"]?.array?.compactMap(\.string))
+            let hashes = try #require(torrent["pieces"]?.array).compactMap(\.string)
             let held = try await wire.next(BitTorrentWire.bitfield).payload
             #expect(held.count == (hashes.count + 7) / 8 && held[0] & 0x80 != 0)
             let (size, length) = (try #require(torrent["size"]?.integer), try #require(torrent["pieceLength"]?.integer))

@@ -287,7 +287,8 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.association.maxPacketSize = (configuration.maxDatagramSize - DTLSTransport.recordOverhead) & ~3
         settings.maxMessageSize = configuration.maxMessageSize
         if let size = configuration.sendBuffer { settings.association.sendBuffer = size }
-        settings.remoteMaxMessageSize = Int(clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
+        settings.remoteMaxMessageSize = Int(
+            clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
         do {
             channels = try DataChannelMultiplexer(configuration: settings)
         } catch {
