@@ -38,6 +38,9 @@ final class EntryState {
 
     let index: Int
     let entry: SwarmCatalog.Entry
+    /// Its place in an order that differs from node to node, by chance: orders that were rotations of one another would
+    /// bring two nodes together in every entry.
+    let turn: Int
     var isWanted = false
     var priority = 0
     var isComplete = false
@@ -70,9 +73,10 @@ final class EntryState {
     var bytesFromPeers = 0
     var bytesFromOrigin = 0
 
-    init(index: Int, entry: SwarmCatalog.Entry) {
+    init(index: Int, entry: SwarmCatalog.Entry, turn: Int) {
         self.index = index
         self.entry = entry
+        self.turn = turn
         let count = entry.groupCount
         status = Array(repeating: .open, count: count)
         openCount = count

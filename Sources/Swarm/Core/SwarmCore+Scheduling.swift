@@ -71,7 +71,7 @@ extension SwarmCore {
         var best: (state: EntryState, groups: Range<Int>)?
         var bestKey = (Int.max, Int.max, Int.max)
         for state in open where state.openCount > 0 && !state.isFinishing && peer.offers(state.index) {
-            let key = (-state.priority, availability[state.index], turn(of: state))
+            let key = (-state.priority, availability[state.index], hasFellows ? state.turn : state.index)
             guard key < bestKey else { continue }
             let allowed = min(limit, allowance(of: peer, for: state))
             guard allowed > 0, let groups = state.openRun(limit: allowed, isOffered: { peer.has(state.index, group: $0) })
@@ -80,13 +80,6 @@ extension SwarmCore {
             bestKey = key
         }
         return best.map { ($0.state, $0.groups) }
-    }
-
-    /// A place in the order of entries that are alike: the model's own, or one that differs from node to node.
-    private func turn(of state: EntryState) -> Int {
-        guard hasFellows else { return state.index }
-        // The multiplier of Fibonacci hashing, 2^64 divided by the golden ratio.
-        return Int(truncatingIfNeeded: ((UInt64(state.index) ^ orderSalt) &* 0x9E37_79B9_7F4A_7C15) >> 16)
     }
 
     /// How many groups may be asked of a peer for an entry: few before they can be checked, none where the peer stands by

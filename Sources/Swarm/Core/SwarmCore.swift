@@ -43,8 +43,6 @@ public struct SwarmCore: ~Copyable {
     var availabilityIsStale = true
     /// Whether a peer is connected that misses something too.
     var hasFellows = false
-    /// Makes this node's order of entries its own.
-    let orderSalt: UInt64
 
     var pool = GroupBufferPool()
     var uploadBucket: TokenBucket
@@ -84,7 +82,6 @@ public struct SwarmCore: ~Copyable {
         self.hasOrigin = hasOrigin && !configuration.p2pOnly
         self.configuration = configuration
         self.entropy = entropy
-        orderSalt = self.entropy.next() >> 16
         nodeID = NodeID(certificateDigest: certificateDigest)
         uploadBucket = TokenBucket(rate: configuration.uploadLimit, now: now)
         downloadBucket = TokenBucket(rate: configuration.downloadLimit, now: now)
@@ -138,7 +135,10 @@ extension SwarmCore {
         }
         self.manifest = manifest
         manifestAssembly = nil
-        entries = catalog.entries.enumerated().map { EntryState(index: $0.offset, entry: $0.element) }
+        entries = []
+        for (index, entry) in catalog.entries.enumerated() {
+            entries.append(EntryState(index: index, entry: entry, turn: Int(entropy.next() >> 1)))
+        }
         for peer in peers.values { adoptCatalog(peer) }
         availabilityIsStale = true
     }
@@ -230,7 +230,7 @@ extension SwarmCore {
     /// Removes an entry's file, and tells the peers.
     public mutating func evict(_ index: Int, now: Timestamp) {
         guard let state = state(index), state.isComplete, state.groupCount > 0 else { return }
-        let fresh = EntryState(index: index, entry: state.entry)
+        let fresh = EntryState(index: index, entry: state.entry, turn: state.turn)
         entries[index] = fresh
         actions.append(.removeEntry(index))
         actions.append(.event(.shardEvicted(index: index)))
