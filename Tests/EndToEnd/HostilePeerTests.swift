@@ -156,9 +156,9 @@ struct Misdeed: Sendable, CustomTestStringConvertible {
                     .manifest, request: id, shard: ControlMessage.manifestIndex, offset: 1 << 40, [1, 2, 3])
             }),
         Misdeed(
-            "a group with one wrong bit", .banned("group"),
+            "a group with one wrong bit", .banned("is not what its proof says"),
             onControl: { session, message in
-                try await serve(session, message) { $0[$0.count / 2] ^= 1 }
+                try await serve(session, message, spoil: { $0[$0.count / 2] ^= 1 })
             }),
         Misdeed(
             "a proof of something else", .banned("proof"),

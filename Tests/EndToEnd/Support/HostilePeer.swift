@@ -108,7 +108,9 @@ final class HostilePeer: Sendable {
         offer.answer(sdp: behaviour.editAnswer(try await session.connection.accept(offer: description).description))
     }
 
+    /// An offer, once.
     private func offer() async -> [TrackerOffer] {
+        guard sessions.isEmpty else { return [] }
         let session = session(.offerer)
         session.listen(behaviour)
         guard let control = try? session.connection.createDataChannel("control", options: .init(subprotocol: "dreamer/1")),
