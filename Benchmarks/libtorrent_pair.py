@@ -67,6 +67,8 @@ def add(session, torrent, folder, is_seed):
     parameters = lt.add_torrent_params()
     parameters.ti = lt.torrent_info(torrent)
     parameters.save_path = folder
+    # Without these it would begin half a second later.
+    parameters.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
     if is_seed:
         parameters.flags |= lt.torrent_flags.seed_mode
     return session.add_torrent(parameters)
@@ -108,15 +110,16 @@ def fetch(torrent, folder, limit, until):
             if what == "block_finished":
                 session.apply_settings({"alert_mask": alert_mask(False)})
         if until in times:
-            return times, handle
+            del handle
+            return times
     sys.exit(f"libtorrent: no {until} within {limit} s")
 
 
 def transfer(arguments):
     before = cpu_seconds()
-    times, handle = fetch(arguments.file, arguments.folder, arguments.limit, "torrent_finished")
+    times = fetch(arguments.file, arguments.folder, arguments.limit, "torrent_finished")
     end = times["torrent_finished"]
-    size = handle.torrent_file().total_size()
+    size = lt.torrent_info(arguments.file).total_size()
     say(bytes=size, seconds=end - times["began"], transferSeconds=end - times["block_finished"],
         cpuSeconds=cpu_seconds() - before, fetcherPeakBytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
@@ -126,7 +129,7 @@ def openings(arguments):
     for number in range(arguments.opens):
         folder = os.path.join(arguments.folder, str(number))
         os.mkdir(folder)
-        times, _ = fetch(arguments.file, folder, arguments.limit, "peer_connect")
+        times = fetch(arguments.file, folder, arguments.limit, "peer_connect")
         found.append((times["peer_connect"] - times["tracker_announce"]) * 1000)
     say(openMilliseconds=found)
 
