@@ -34,7 +34,9 @@ struct BadManifest: Sendable, CustomTestStringConvertible {
 
     static let all: [BadManifest] = [
         BadManifest("empty", ["manifest.json", "byte 0"], bytes: { _ in [] }),
-        BadManifest("truncated JSON", ["manifest.json", "ends too early", "at byte"], bytes: { Array($0.prefix($0.count * 2 / 3)) }),
+        BadManifest(
+            "truncated JSON", ["manifest.json", "ends too early", "at byte"],
+            bytes: { Array($0.prefix($0.count * 2 / 3)) }),
         BadManifest("random bytes", ["manifest.json", "byte 0"], bytes: { $0.map { $0 &* 193 &+ 7 } }),
         BadManifest("no object", ["manifest.json", "object"], bytes: { _ in Array("[1, 2]".utf8) }),
         BadManifest(
@@ -116,7 +118,8 @@ struct BadInputTests {
             #expect(verify.output.contains("where the manifest says 1125899906842624"), "\(verify.output)")
             try await LoopbackServer.with(LoopbackServer.files(of: scene.path("model"))) { web in
                 let fetch = try await scene.run(
-                    "fetch", "http://127.0.0.1:\(web.port)/manifest.json", "-o", scene.path("copy"), "--bind", "127.0.0.1")
+                    "fetch", "http://127.0.0.1:\(web.port)/manifest.json", "-o", scene.path("copy"), "--bind",
+                    "127.0.0.1")
                 #expect(fetch.status == 1)
                 #expect(fetch.errors.contains("the manifest claims"), "\(fetch.errors)")
                 #expect(scene.names() == ["model"])
@@ -201,7 +204,9 @@ struct BadInputTests {
 
     @Suite
     struct ModelFiles {
-        @Test("a GGUF file that is cut short is refused, and nothing is left", arguments: [0, 3, 20, 1_000, 40_000, 5_000_000])
+        @Test(
+            "a GGUF file that is cut short is refused, and nothing is left",
+            arguments: [0, 3, 20, 1_000, 40_000, 5_000_000])
         func truncated(count: Int) async throws {
             let scene = try Scene()
             let whole = try Data(contentsOf: URL(filePath: SampleModel.shared.get().file))

@@ -68,7 +68,8 @@ final class Scene: Sendable {
         let source = try source ?? MagnetLink(to: SampleModel.shared.get().manifest).description
         return try LineProcess(
             Programs.dreamer,
-            ["fetch", source, "-o", path(copy), "--bind", "127.0.0.1", "--json"] + trackers.flatMap { ["--tracker", $0] }
+            ["fetch", source, "-o", path(copy), "--bind", "127.0.0.1", "--json"]
+                + trackers.flatMap { ["--tracker", $0] }
                 + more)
     }
 
