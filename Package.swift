@@ -95,7 +95,8 @@ let package = Package(
         .executableTarget(
             name: "dreamer",
             dependencies: [
-                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling", "Origin",
+                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
+                "Origin",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
@@ -105,12 +106,22 @@ let package = Package(
         .testTarget(name: "HashingTests", dependencies: ["Hashing", "TestSupport", "Wire"]),
         .testTarget(name: "ICETests", dependencies: ["ICE", "Wire", "Hashing", "TestSupport"]),
         .testTarget(name: "DTLSTests", dependencies: ["DTLS", "Wire", "TestSupport"]),
-        .testTarget(name: "SCTPTests", dependencies: ["SCTP", "Wire", "TestSupport"]),
+        .target(
+            name: "SCTPTestSupport", dependencies: ["SCTP", "Wire"], path: "Tests/SCTPTestSupport",
+            swiftSettings: strict),
+        .testTarget(
+            name: "SCTPTests", dependencies: ["SCTP", "SCTPTestSupport", "Wire", "TestSupport"],
+            // The tests' clock must reach usrsctp, a shared library.
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic-symbol=gettimeofday"])]),
         .testTarget(name: "SDPTests", dependencies: ["SDP", "Wire", "TestSupport"]),
         .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
-        .testTarget(name: "WebRTCTests", dependencies: ["WebRTC", "Wire", "TestSupport"]),
+        .testTarget(
+            name: "WebRTCTests",
+            dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
-        .testTarget(name: "SwarmTests", dependencies: ["Swarm", "RDRR", "Hashing", "Wire", "TestSupport"]),
+        .testTarget(
+            name: "SwarmTests",
+            dependencies: ["Swarm", "RDRR", "Hashing", "NetIO", "WebRTC", "Wire", "TestSupport"]),
         .testTarget(
             name: "SignalingTests",
             dependencies: [
@@ -130,7 +141,7 @@ let package = Package(
             ]),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
+            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
             path: "Tests/EndToEnd", exclude: ["interop"]),
     ] + kernels,
     swiftLanguageModes: [.v6]

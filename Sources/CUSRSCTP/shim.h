@@ -4,12 +4,30 @@
 #pragma once
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <usrsctp.h>
 
 #include "crc32c.h"
+
+// An ordinary POSIX mutex that spins a little before it sleeps.
+static inline void *cusrsctp_lock_make(void) {
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t *mutex = (pthread_mutex_t *)malloc(sizeof(*mutex));
+    pthread_mutexattr_init(&attributes);
+#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+#endif
+    pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return mutex;
+}
+
+static inline void cusrsctp_lock(void *mutex) { pthread_mutex_lock((pthread_mutex_t *)mutex); }
+static inline void cusrsctp_unlock(void *mutex) { pthread_mutex_unlock((pthread_mutex_t *)mutex); }
 
 typedef int (*cusrsctp_output)(void *address, void *packet, size_t length, uint8_t tos, uint8_t set_df);
 
@@ -51,7 +69,8 @@ static inline int cusrsctp_setsockopt(struct socket *socket, int level, int opti
 
 // Fixes the size of SCTP packets: no path MTU discovery (RFC 8831 §5 allows a conservative constant), heartbeats every
 // `heartbeat` milliseconds. On AF_CONN `mtu` counts what follows the 12-byte common header.
-static inline int cusrsctp_set_path(struct socket *socket, uintptr_t handle, uint16_t port, uint32_t mtu, uint32_t heartbeat) {
+static inline int cusrsctp_set_path(
+    struct socket *socket, uintptr_t handle, uint16_t port, uint32_t mtu, uint32_t heartbeat) {
     struct sctp_paddrparams path;
     struct sockaddr_conn address = cusrsctp_address(handle, port);
     memset(&path, 0, sizeof(path));

@@ -11,6 +11,7 @@ public enum Resolver {
     /// wait, and so does `timeout` (the error's code is `ETIMEDOUT` then). The corresponding C function is `getaddrinfo`.
     public static func resolve(_ host: String, port: UInt16, timeout: Duration? = nil) async throws -> [SocketAddress] {
         if let ip = IPAddress(host) { return [SocketAddress(ip: ip, port: port)] }
+        if isLocalhost(host) { return [IPAddress.loopbackV4, .loopbackV6].map { SocketAddress(ip: $0, port: port) } }
         guard let timeout else { return try await look(up: host, port: port) }
         return try await withThrowingTaskGroup(of: [SocketAddress].self) { group in
             group.addTask { try await look(up: host, port: port) }
@@ -21,6 +22,12 @@ public enum Resolver {
             defer { group.cancelAll() }
             return try await group.next() ?? []
         }
+    }
+
+    /// RFC 6761 §6.3: such names always mean loopback, whatever a hosts file says or lacks.
+    private static func isLocalhost(_ host: String) -> Bool {
+        let name = host.lowercased()
+        return [name, name + "."].contains { $0 == "localhost." || $0.hasSuffix(".localhost.") }
     }
 
     private static func look(up host: String, port: UInt16) async throws -> [SocketAddress] {

@@ -45,6 +45,9 @@ public final class HTTPOrigin: Sendable {
     private let sawRangesIgnored = Atomic(false)
     private let isShutDown = Atomic(false)
 
+    /// Whether text is an address that an origin can have.
+    public static func isAddress(_ text: String) -> Bool { OriginAddress(text) != nil }
+
     /// An origin at `base`: an http or https address, with or without a slash at its end, of the folder or of its
     /// manifest.json. Nothing is fetched yet.
     public init(base: String, configuration: Configuration = Configuration()) throws(OriginError) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Memory that one received message is read into. An owner keeps one and passes it to every multiplexer, so that a message is
-/// copied once, out of usrsctp, and can be handed on after all locks are released.
+/// Memory that one received message is read into. An owner keeps one and passes it to every multiplexer, so that a
+/// message is copied once, out of usrsctp, and can be handed on after all locks are released.
 public struct MessageBuffer: ~Copyable, @unchecked Sendable {
     private var storage: UnsafeMutableRawBufferPointer
     /// How many bytes the message has.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Joins packets of one association that arrived together into one: SACKs first, then DATA, as RFC 9260 §6.10 wants them.
-/// usrsctp then takes its locks, looks the association up and answers once instead of once a packet.
+/// Joins packets of one association that arrived together into one: SACKs first, then DATA, as RFC 9260 §6.10 wants
+/// them. usrsctp then takes its locks, looks the association up and answers once instead of once a packet.
 struct PacketJoiner {
     /// The most that is joined.
     static let capacity = 64 * 1024
@@ -56,7 +56,8 @@ struct PacketJoiner {
     /// The joined packet, if any, and starts anew. It lasts until the next `append`.
     mutating func take() -> UnsafeRawBufferPointer? {
         guard count > 0 else { return nil }
-        // To usrsctp it is one packet, but every second one wants a SACK (RFC 9260 §6.2): the I bit asks for it (RFC 7053).
+        // To usrsctp it is one packet, but every second one wants a SACK (RFC 9260 §6.2): the I bit asks for it (RFC
+        // 7053).
         if packets > 1, lastData > 0 { memory[lastData + 1] |= 0x08 }
         defer {
             count = 0

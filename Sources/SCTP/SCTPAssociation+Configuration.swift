@@ -13,14 +13,14 @@ extension SCTPAssociation {
         /// The longest SCTP packet, common header included, in bytes: 1,200 bytes of UDP payload (RFC 8831 §5) less a
         /// DTLS 1.2 record's 37 bytes (header 13, explicit nonce 8, tag 16), cut to a multiple of four.
         public var maxPacketSize = 1160
-        /// How much usrsctp puts into what it takes for one packet; it is cut into packets of `maxPacketSize` on its way
-        /// out. Twice as large costs less CPU time, and lets windows start, grow and recover twice as fast.
+        /// How much usrsctp puts into what it takes for one packet; it is cut into packets of `maxPacketSize` on its
+        /// way out. Twice as large costs less CPU time, and lets windows start, grow and recover twice as fast.
         public var bundleSize = 1160
-        /// Whether the packets of one batch reach usrsctp joined into one where they can be. A joined packet of several is
-        /// acknowledged at once.
+        /// Whether the packets of one batch reach usrsctp joined into one where they can be. A joined packet of several
+        /// is acknowledged at once.
         public var joinsReceived = true
-        /// Bytes usrsctp holds for sending, unacknowledged ones included. Large windows overshoot and cost cache misses:
-        /// start small, grow with the product of bandwidth and delay.
+        /// Bytes usrsctp holds for sending, unacknowledged ones included. Large windows overshoot and cost cache
+        /// misses: start small, grow with the product of bandwidth and delay.
         public var sendBuffer = 1 << 20
         /// Bytes usrsctp holds for reading: the window that we announce.
         public var receiveBuffer = 1 << 20

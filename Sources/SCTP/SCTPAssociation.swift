@@ -5,8 +5,8 @@ public import Wire
 
 /// One SCTP association over DTLS (RFC 8261) as usrsctp keeps it: packets in, packets out, messages in, messages out.
 ///
-/// Both peers call ``connect()``, as data channels do (RFC 8831 §6.2); the crossing of their INITs is resolved by RFC 9260
-/// §5.2.1. Every call belongs under the owner's lock. Timers are ``SCTPRuntime``'s.
+/// Both peers call ``connect()``, as data channels do (RFC 8831 §6.2); the crossing of their INITs is resolved by RFC
+/// 9260 §5.2.1. Every call belongs under the owner's lock. Timers are ``SCTPRuntime``'s.
 ///
 ///     unconnected ──connect──▶ connecting ──COMM UP──▶ up ──loss, ABORT, SHUTDOWN, close──▶ closed
 public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
@@ -15,7 +15,8 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
     /// What became of packets.
     public private(set) var counters = Counters()
 
-    /// How much is received before packets are joined freely: more than the product of bandwidth and delay of most paths.
+    /// How much is received before packets are joined freely: more than the product of bandwidth and delay of most
+    /// paths.
     private static let startingBytes: UInt64 = 4 << 20
 
     private let socket: SCTPSocket
@@ -75,8 +76,8 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
                 if accepts(UnsafeRawBufferPointer(rebasing: all[range])) { good.append(range) }
             }
             SCTPRuntime.shared.call {
-                // A sender in slow start grows its window with the number of SACKs (RFC 9260 §7.2.1), so it gets one for
-                // every second packet at first.
+                // A sender in slow start grows its window with the number of SACKs (RFC 9260 §7.2.1), so it gets one
+                // for every second packet at first.
                 let isStarting = counters.bytesReceived < Self.startingBytes
                 var joiner = PacketJoiner(into: SCTPRuntime.shared.joined, maxPackets: isStarting ? 2 : 64)
                 for range in good {
@@ -115,7 +116,8 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
         let (policy, value) = reliability.policy
         let error = SCTPRuntime.shared.call {
             cusrsctp_send(
-                pointer, bytes.baseAddress, bytes.count, stream, ppid, unordered ? UInt16(SCTP_UNORDERED) : 0, policy, value)
+                pointer, bytes.baseAddress, bytes.count, stream, ppid, unordered ? UInt16(SCTP_UNORDERED) : 0, policy,
+                value)
         }
         switch error {
         case 0: return .accepted

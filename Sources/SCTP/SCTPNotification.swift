@@ -32,7 +32,8 @@ enum SCTPNotification: Hashable, Sendable {
                 self = .up(outbound: Int(change.sac_outbound_streams), inbound: Int(change.sac_inbound_streams))
             case SCTP_RESTART: self = .restarted
             case SCTP_COMM_LOST:
-                self = .lost(errorCause: change.sac_error, wasAborted: change.sac_length > MemoryLayout<sctp_assoc_change>.size)
+                self = .lost(
+                    errorCause: change.sac_error, wasAborted: change.sac_length > MemoryLayout<sctp_assoc_change>.size)
             case SCTP_SHUTDOWN_COMP: self = .shutDown
             case SCTP_CANT_STR_ASSOC: self = .cannotStart
             default: break

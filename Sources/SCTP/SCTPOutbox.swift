@@ -4,8 +4,8 @@ internal import Wire
 
 /// Where usrsctp's output callback leaves the packets of one association, and what it learns from them.
 ///
-/// Its lock is a leaf: it is taken inside calls of usrsctp and nothing is called while it is held. Outboxes are pooled and
-/// never freed, so a late packet of a closed association finds one with another handle and is dropped.
+/// Its lock is a leaf: it is taken inside calls of usrsctp and nothing is called while it is held. Outboxes are pooled
+/// and never freed, so a late packet of a closed association finds one with another handle and is dropped.
 final class SCTPOutbox: Sendable {
     /// What the lock guards.
     struct State: ~Copyable {
@@ -61,8 +61,8 @@ extension SCTPOutbox.State {
         highestTSN = nil
     }
 
-    /// Cuts a bundle between chunks (RFC 9260 §3, §6.10) into packets that are short enough, counting user data on the way.
-    /// A chunk that is too long by itself gets a packet of its own.
+    /// Cuts a bundle between chunks (RFC 9260 §3, §6.10) into packets that are short enough, counting user data on the
+    /// way. A chunk that is too long by itself gets a packet of its own.
     fileprivate mutating func split(_ bundle: UnsafeRawBufferPointer) {
         var start = 12
         repeat {
@@ -76,23 +76,43 @@ extension SCTPOutbox.State {
             }
             // What is too short for a chunk goes along.
             if bundle.count - end < 4 { end = bundle.count }
-            append(header: UnsafeRawBufferPointer(rebasing: bundle[..<12]), chunks: UnsafeRawBufferPointer(rebasing: bundle[start..<end]))
+            append(
+                header: UnsafeRawBufferPointer(rebasing: bundle[..<12]),
+                chunks: UnsafeRawBufferPointer(rebasing: bundle[start..<end]))
             start = end
         } while start < bundle.count
     }
 
     private mutating func append(header: UnsafeRawBufferPointer, chunks: UnsafeRawBufferPointer) {
+        // A SACK (type 3) may have more gap blocks than fit; those left out are reported by a later one.
+        let isLongSACK = header.count + chunks.count > maxPacketSize && chunks.count >= 16 && chunks[0] == 3
+        let blocks = (maxPacketSize - header.count - 16) / 4
+        let chunks = isLongSACK ? UnsafeRawBufferPointer(rebasing: chunks[..<(16 + 4 * blocks)]) : chunks
         let count = header.count + chunks.count
         packets.append(maximumLength: count) { packet in
             packet.copyMemory(from: header)
             UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]).copyMemory(from: chunks)
+            if isLongSACK {
+                Self.shortenSACK(UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]), to: blocks)
+            }
             SCTPChecksum.write(into: packet)
             return count
         }
     }
 
-    /// Counts the user data of a DATA chunk (RFC 9260 §3.3.1: TSN at 4, stream at 8, payload protocol at 12) that leaves
-    /// for the first time.
+    /// Corrects the length and the counts of a SACK that was cut behind its first `limit` blocks (RFC 9260 §3.3.4: gap
+    /// blocks, then duplicate numbers).
+    private static func shortenSACK(_ chunk: UnsafeMutableRawBufferPointer, to limit: Int) {
+        let gaps = Int(UInt16(bigEndian: chunk.loadUnaligned(fromByteOffset: 12, as: UInt16.self)))
+        let duplicates = Int(UInt16(bigEndian: chunk.loadUnaligned(fromByteOffset: 14, as: UInt16.self)))
+        let keptGaps = min(gaps, limit)
+        chunk.storeBytes(of: UInt16(chunk.count).bigEndian, toByteOffset: 2, as: UInt16.self)
+        chunk.storeBytes(of: UInt16(keptGaps).bigEndian, toByteOffset: 12, as: UInt16.self)
+        chunk.storeBytes(of: UInt16(min(duplicates, limit - keptGaps)).bigEndian, toByteOffset: 14, as: UInt16.self)
+    }
+
+    /// Counts the user data of a DATA chunk (RFC 9260 §3.3.1: TSN at 4, stream at 8, payload protocol at 12) that
+    /// leaves for the first time.
     private mutating func countData(_ packet: UnsafeRawBufferPointer, at offset: Int, _ length: Int) {
         guard offset + 16 <= packet.count else { return }
         let tsn = UInt32(bigEndian: packet.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self))

@@ -5,9 +5,9 @@ public import Wire
 
 /// usrsctp, which exists once in a process: its start, its timers, and the table of its associations.
 ///
-/// One lock is held around every call of usrsctp. The library has locks of its own, but threads that send, receive and run
-/// timers at once have stalled and deadlocked it before (a send that finds the association locked leaves its data lying).
-/// Lock order: whatever guards a peer → this lock → an outbox. No caller's code runs under the last two.
+/// One lock is held around every call of usrsctp. The library has locks of its own, but threads that send, receive and
+/// run timers at once have stalled and deadlocked it before (a send that finds the association locked leaves its data
+/// lying). Lock order: whatever guards a peer → this lock → an outbox. No caller's code runs under the last two.
 public final class SCTPRuntime: Sendable {
     /// The only one. The first use starts usrsctp, without threads of its own for timers and sockets.
     public static let shared = SCTPRuntime()
@@ -27,7 +27,7 @@ public final class SCTPRuntime: Sendable {
         var free: [(slot: Int, generation: UInt)] = []
     }
 
-    private let calls = Mutex(State())
+    private let calls = CallLock(State())
     /// Associations that got something to send while timers ran. A leaf like the outboxes.
     private let touched = Mutex<[SCTPHandle]>([])
     private let isAdvancing = Atomic(false)
@@ -72,10 +72,11 @@ public final class SCTPRuntime: Sendable {
     }
 
     /// Where packets of a batch are joined, under the lock.
-    nonisolated(unsafe) let joined = UnsafeMutableRawBufferPointer.allocate(byteCount: PacketJoiner.capacity, alignment: 16)
+    nonisolated(unsafe) let joined = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: PacketJoiner.capacity, alignment: 16)
 
     /// Makes a call of usrsctp.
-    func call<Result: ~Copyable, Failure: Error>(_ body: () throws(Failure) -> sending Result) throws(Failure) -> Result {
+    func call<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         try calls.withLock { (_) throws(Failure) in try body() }
     }
 
@@ -110,8 +111,8 @@ public final class SCTPRuntime: Sendable {
         return pointer
     }
 
-    /// Closes the socket of `handle` and forgets its address. Packets that closing makes stay in the outbox until the slot
-    /// is released.
+    /// Closes the socket of `handle` and forgets its address. Packets that closing makes stay in the outbox until the
+    /// slot is released.
     func close(_ socket: OpaquePointer, of handle: SCTPHandle) {
         calls.withLock { _ in
             usrsctp_close(socket)

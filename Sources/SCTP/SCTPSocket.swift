@@ -3,8 +3,8 @@ internal import CUSRSCTP
 
 /// Owns a socket of usrsctp with the handle and the outbox that belong to it.
 ///
-/// It is freed in this order: the socket, so that no call can reach it; the address, so that no packet is made for it; the
-/// slot, so that a late packet finds no owner.
+/// It is freed in this order: the socket, so that no call can reach it; the address, so that no packet is made for it;
+/// the slot, so that a late packet finds no owner.
 final class SCTPSocket {
     /// Names the association.
     let handle: SCTPHandle

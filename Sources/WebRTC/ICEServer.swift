@@ -65,7 +65,8 @@ extension ICEServer: LosslessStringConvertible {
         transport = secure ? .tls : .udp
         if let question = rest.lastIndex(of: "?") {
             let query = rest[rest.index(after: question)...]
-            guard query.hasPrefix("transport="), let value = Transport(rawValue: String(query.dropFirst(10).lowercased()))
+            guard query.hasPrefix("transport="),
+                let value = Transport(rawValue: String(query.dropFirst(10).lowercased()))
             else { return nil }
             if !(secure && value == .tcp) { transport = value }
             rest = rest[..<question]

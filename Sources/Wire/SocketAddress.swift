@@ -20,7 +20,9 @@ public struct SocketAddress: Hashable, Sendable {
 extension SocketAddress: LosslessStringConvertible {
     /// Reads `192.0.2.1:80` and `[2001:db8::1]:80`; `nil` for anything else, host names included.
     public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
         let host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") {
             guard let ip = IPAddress(String(host.dropFirst().dropLast())), ip.family == .v6 else { return nil }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import SDP
-import Testing
 import TestSupport
+import Testing
 import WebRTC
 import Wire
 
 /// Data channels with aiortc, a stack of which no line is ours: aioice, its own SCTP, OpenSSL through Python.
-@Suite("aiortc", .serialized, .enabled(if: Programs.python(with: "aiortc") != nil, "the Python package aiortc is absent"))
+@Suite(
+    "aiortc", .serialized, .enabled(if: Programs.python(with: "aiortc") != nil, "the Python package aiortc is absent"))
 struct AiortcTests {
     /// aiortc gathers no loopback address, so the two meet on an address of the host.
     private func endpoint() throws -> RTCEndpoint { try RTCEndpoint() }
@@ -39,12 +40,15 @@ struct AiortcTests {
         let peer = try peer("answer")
         let connection = PeerConnection(endpoint: endpoint)
         let ordered = try connection.createDataChannel("control", options: .init(subprotocol: "dreamer/1"))
-        let unordered = try connection.createDataChannel("bulk", options: .init(isOrdered: false, subprotocol: "dreamer/1"))
+        let unordered = try connection.createDataChannel(
+            "bulk", options: .init(isOrdered: false, subprotocol: "dreamer/1"))
         try peer.send(try await connection.createOffer().json.serialized())
         try connection.accept(answer: description(try await peer.json(where: ["type": "answer"])))
         try await ordered.opened()
         try await unordered.opened()
-        _ = try await peer.json(where: ["event": "channel", "channel": "bulk", "protocol": "dreamer/1", "ordered": false])
+        _ = try await peer.json(where: [
+            "event": "channel", "channel": "bulk", "protocol": "dreamer/1", "ordered": false,
+        ])
         try await exchange(ordered, peer)
         try await exchange(unordered, peer)
         unordered.close()

@@ -1,5 +1,5 @@
-import Hashing
 // SPDX-License-Identifier: Apache-2.0
+import Hashing
 import Testing
 
 @Suite("Hexadecimal text")

@@ -19,7 +19,7 @@ func drained(_ loop: EventLoop) async {
     await withCheckedContinuation { done in _ = loop.execute { done.resume() } }
 }
 
-@Suite("the event loop", .timeLimit(.minutes(1)))
+@Suite("the event loop", .timeLimit(.minutes(5)))
 struct EventLoopTests {
     @Test("work from many threads is done on the loop's thread, each thread's in its order")
     func executeFromMany() async throws {

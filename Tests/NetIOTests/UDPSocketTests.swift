@@ -6,7 +6,7 @@ import Wire
 
 @testable import NetIO
 
-@Suite("UDP sockets", .timeLimit(.minutes(1)))
+@Suite("UDP sockets", .timeLimit(.minutes(5)))
 struct UDPSocketTests {
     static let mixedSizes = [1200, 1200, 1200, 700, 40, 1200, 1200, 9000, 9000, 1, 2, 2, 2, 1172]
 

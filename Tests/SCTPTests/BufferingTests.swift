@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import SCTP
+import SCTPTestSupport
 import Testing
 import Wire
 
@@ -119,6 +120,7 @@ extension SCTPSuite {
             try pair.a.send(id, pattern(size).span.bytes)
             #expect(pair.run(ticks: 1000) { $0.has(.closed(id), at: .a) && $0.has(.closed(id), at: .b) })
             #expect(pair.b.counters.oversizedMessages == 1)
+            #expect(pair.has(.oversizedMessage(id), at: .b))
             #expect(pair.messages[1].isEmpty)
             try pair.a.send(other, pattern(50_000).span.bytes)
             #expect(pair.run(ticks: 500) { $0.messages[1].count == 1 })

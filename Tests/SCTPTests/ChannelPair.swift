@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import SCTP
+import SCTPTestSupport
 import Wire
 
 /// What happens to packets on their way.

@@ -18,7 +18,8 @@ extension SCTPSuite {
             #expect(pair.events == [[.associationUp], [.associationUp]])
         }
 
-        @Test("a channel opens from either side, on a stream of that side's parity", arguments: [ChannelPair.Side.a, .b])
+        @Test(
+            "a channel opens from either side, on a stream of that side's parity", arguments: [ChannelPair.Side.a, .b])
         func opens(from side: ChannelPair.Side) throws {
             let pair = try ChannelPair()
             let label = "bläh 🐦"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import SCTP
 import Testing
 import Wire
+
+@testable import SCTP
 
 @Suite
 struct ChecksumTests {
@@ -61,7 +62,8 @@ extension SCTPSuite {
             #expect(pair.a.associationCounters.packetsReceived == before + 1)
         }
 
-        @Test("packets that are changed on the way, checksum made right again, do no harm but to their association",
+        @Test(
+            "packets that are changed on the way, checksum made right again, do no harm but to their association",
             arguments: 1...40 as ClosedRange<UInt64>)
         func mutated(seed: UInt64) throws {
             var random = Entropy(seed: seed)
@@ -75,7 +77,8 @@ extension SCTPSuite {
                 if seen.count < 500 { seen.append((side, packet)) }
                 return true
             }
-            let id = try pair.a.open(label: "fuzz", ordered: seed % 2 == 0, reliability: seed % 3 == 0 ? .maxRetransmits(1) : .reliable)
+            let id = try pair.a.open(
+                label: "fuzz", ordered: seed % 2 == 0, reliability: seed % 3 == 0 ? .maxRetransmits(1) : .reliable)
             for index in 0..<20 {
                 try? pair.a.send(id, pattern(index * 300, index).span.bytes)
                 _ = pair.run(ticks: 1)
@@ -85,7 +88,9 @@ extension SCTPSuite {
                 var packet = original
                 for _ in 0..<Int.random(in: 1...4, using: &random) {
                     switch Int.random(in: 0..<5, using: &random) {
-                    case 0: packet[Int.random(in: 12..<packet.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+                    case 0:
+                        packet[Int.random(in: 12..<packet.count, using: &random)] = UInt8.random(
+                            in: 0...255, using: &random)
                     case 1: packet = Array(packet.prefix(Int.random(in: 16...packet.count, using: &random)))
                     case 2: packet += random.bytes(Int.random(in: 1...64, using: &random))
                     case 3: if packet.count >= 16 { packet[14] = 0xFF }
@@ -122,7 +127,9 @@ extension SCTPSuite {
             _ = pair.run(ticks: 20)
         }
 
-        @Test("any bytes are a DCEP message or none, and what is one is written back the same", arguments: 1...200 as ClosedRange<UInt64>)
+        @Test(
+            "any bytes are a DCEP message or none, and what is one is written back the same",
+            arguments: 1...200 as ClosedRange<UInt64>)
         func dcep(seed: UInt64) {
             var random = Entropy(seed: seed)
             var bytes = random.bytes(Int.random(in: 0...40, using: &random))

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import SCTP
 import Testing
+import SCTPTestSupport
 import Wire
+
+@testable import SCTP
 
 /// A multiplexer against a bare association, through which a test says what it wants.
 private final class RawPeer {
@@ -90,7 +92,9 @@ extension SCTPSuite {
     @Suite(.serialized)
     struct ProtocolTests {
         /// RFC 8832 §5.1, written out by hand.
-        static func open(_ type: UInt8, _ parameter: UInt32 = 0, label: String = "l", protocol name: String = "") -> [UInt8] {
+        static func open(_ type: UInt8, _ parameter: UInt32 = 0, label: String = "l", protocol name: String = "")
+            -> [UInt8]
+        {
             [3, type, 1, 0] + [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: parameter >> $0) }
                 + [UInt8(label.utf8.count >> 8), UInt8(label.utf8.count & 255)]
                 + [UInt8(name.utf8.count >> 8), UInt8(name.utf8.count & 255)] + Array(label.utf8) + Array(name.utf8)
@@ -225,9 +229,10 @@ extension SCTPSuite {
             raw.send([65], 4, 54)
             raw.send([66], 4, 51)
             #expect(raw.bytes == [[1, 2, 3, 4], [65, 66]])
-            #expect(raw.events.suffix(2) == [
-                .message(ChannelID(rawValue: 4), isText: false), .message(ChannelID(rawValue: 4), isText: true),
-            ])
+            #expect(
+                raw.events.suffix(2) == [
+                    .message(ChannelID(rawValue: 4), isText: false), .message(ChannelID(rawValue: 4), isText: true),
+                ])
             for _ in 0..<5 { raw.send(pattern(60_000), 4, 52) }
             #expect(raw.isReset(4))
             #expect(raw.channels.counters.oversizedMessages == 1)

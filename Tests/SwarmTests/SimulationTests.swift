@@ -115,6 +115,26 @@ struct SimulationTests {
         expectFewDuplicates(last)
     }
 
+    @Test("two fetchers of one slow seeder fetch different shards and share them", arguments: 0..<4)
+    func fellows(seed: UInt64) {
+        let simulation = Simulation(seed: seed)
+        let model = Model(sizes: Array(repeating: Self.group * 8, count: 20))
+        let seeder = simulation.add(SimulatedNode(simulation, "seeder", model: model, certificate: 1))
+        seeder.rate = 2_000_000
+        seeder.start(having: Set(0..<20))
+        let fetchers = (0..<2).map { number in
+            let certificate = UInt8(seed) * 2 + 2 + UInt8(number)
+            return simulation.add(SimulatedNode(simulation, "f\(number)", model: model, certificate: certificate))
+        }
+        simulation.connect(fetchers[0], fetchers[1])
+        for fetcher in fetchers { simulation.connect(fetcher, seeder) }
+        #expect(simulation.run(for: .seconds(60), until: { fetchers.allSatisfy { $0.isComplete } }))
+        for fetcher in fetchers { expectFewDuplicates(fetcher) }
+        #expect(
+            seeder.served < model.catalog.totalSize * 3 / 2,
+            "seed \(seed): \(seeder.served) for \(model.catalog.totalSize), at \(simulation.now)")
+    }
+
     @Test("a seeder that dies in the middle costs time, no bytes", arguments: [true, false])
     func death(isNoticed: Bool) {
         let simulation = Simulation(seed: 4)
@@ -133,6 +153,11 @@ struct SimulationTests {
         // Half a group on its way is lost.
         expectFewDuplicates(fetcher, 0.03)
         #expect(fetcher.core.statistics.duplicateBytes < Self.group)
+        // Who is gone is still named among those that gave something.
+        let sources = fetcher.core.sources
+        #expect(Set(sources.map(\.nodeID)) == Set(seeders.map { $0.core.nodeID }))
+        #expect(sources.allSatisfy { $0.bytesReceived > 0 })
+        #expect(sources.reduce(0) { $0 + $1.bytesReceived } == fetcher.core.statistics.bytesFromPeers)
     }
 
     @Test("who sends wrong bytes is named and banned, and the fetch completes", arguments: ["group", "proof", "short"])
@@ -161,6 +186,10 @@ struct SimulationTests {
         simulation.connect(fetcher, honest)
         #expect(simulation.run(for: .seconds(60), until: { fetcher.isComplete }))
         #expect(Array(fetcher.core.bannedNodes.keys) == [liar.core.nodeID])
+        // A wrong group counts as rejected, and not as fetched twice as well.
+        let moved = fetcher.core.statistics
+        #expect(moved.rejectedBytes == (kind == "group" ? Self.group : 0))
+        #expect(moved.bytesFromPeers <= model.catalog.totalSize + moved.duplicateBytes + moved.rejectedBytes)
         #expect(fetcher.events.contains { if case .peerBanned(liar.core.nodeID, _) = $0 { true } else { false } })
     }
 
@@ -226,6 +255,10 @@ struct SimulationTests {
             }
         #expect(seeder.closes.map(\.code) == [expected])
         #expect(seeder.core.bannedNodes.isEmpty)
+        let isTold = seeder.events.contains { event in
+            if case .peerRefused(let node, let reason) = event { node == other.core.nodeID && reason.code == expected } else { false }
+        }
+        #expect(isTold)
         #expect(seeder.served == 0)
     }
 
@@ -301,6 +334,7 @@ struct SimulationTests {
         let second = simulation.add(SimulatedNode(simulation, "second", model: model, certificate: 3))
         second.restart(from: first)
         #expect(second.core.progress.verified >= before)
+        #expect(second.core.statistics.verifiedFromDisk == second.core.progress.verified)
         simulation.connect(second, seeder)
         #expect(simulation.run(for: .seconds(60), until: { second.isComplete }))
         #expect(second.core.statistics.bytesFromPeers <= model.catalog.totalSize - before)
@@ -469,7 +503,7 @@ struct SimulationTests {
         #expect(cache.files.count == 2)
     }
 
-    @Test("bytes that nobody asked for, and no bytes at all", arguments: 0..<6)
+    @Test("bytes that nobody asked for, and no bytes at all", arguments: 0..<7)
     func rudeness(kind: Int) {
         let simulation = Simulation(seed: 20)
         let model = Model(sizes: [Self.group * 4])
@@ -487,6 +521,9 @@ struct SimulationTests {
         case 2: rude.sendRaw(Array("hi".utf8), on: handle, bulk: true, isText: true)
         case 3: rude.sendRaw([1, 2], on: handle, bulk: false, isText: false)
         case 4: rude.sendRaw([UInt8](repeating: 0x20, count: 70_000), on: handle, bulk: false, isText: true)
+        case 5:
+            node.core.receiveOversizedMessage(handle, isBulk: false, now: simulation.now)
+            node.drain()
         default:
             for _ in 0...20_000 {
                 rude.sendRaw(Array(ControlMessage.pong(nonce: 1).text.utf8), on: handle, bulk: false, isText: true)

@@ -23,10 +23,14 @@ struct JSONTests {
     @Test(
         "faults are named",
         arguments: [
-            ("", JSONError.Code.truncated), ("{", .truncated), ("[1,", .truncated), ("\"a", .truncated), ("tru", .truncated),
-            ("trux", .unexpectedCharacter), ("[1 2]", .unexpectedCharacter), ("{1:2}", .unexpectedCharacter), ("1 1", .unexpectedCharacter),
-            ("01", .invalidNumber), ("1.", .invalidNumber), ("-", .truncated), ("1e999", .invalidNumber), ("[1,]", .unexpectedCharacter),
-            ("\"\u{1}\"", .invalidString), (#""\ud800""#, .unexpectedCharacter), (#""\udc00""#, .invalidString), (#""\x""#, .invalidString),
+            ("", JSONError.Code.truncated), ("{", .truncated), ("[1,", .truncated), ("\"a", .truncated),
+            ("tru", .truncated),
+            ("trux", .unexpectedCharacter), ("[1 2]", .unexpectedCharacter), ("{1:2}", .unexpectedCharacter),
+            ("1 1", .unexpectedCharacter),
+            ("01", .invalidNumber), ("1.", .invalidNumber), ("-", .truncated), ("1e999", .invalidNumber),
+            ("[1,]", .unexpectedCharacter),
+            ("\"\u{1}\"", .invalidString), (#""\ud800""#, .unexpectedCharacter), (#""\udc00""#, .invalidString),
+            (#""\x""#, .invalidString),
             (#"{"a":1,"a":2}"#, .duplicateName),
         ])
     func faults(text: String, code: JSONError.Code) {
@@ -71,7 +75,9 @@ struct JSONTests {
         var entropy = Entropy(seed: 7)
         let alphabet = Array("{}[]\",:\\u0123456789eE+-.truefalsnl \u{1}é".utf8)
         for _ in 0..<20_000 {
-            let bytes = (0..<Int.random(in: 0..<40, using: &entropy)).map { _ in alphabet.randomElement(using: &entropy) ?? 0 }
+            let bytes = (0..<Int.random(in: 0..<40, using: &entropy)).map { _ in
+                alphabet.randomElement(using: &entropy) ?? 0
+            }
             _ = try? JSON(parsing: bytes)
         }
     }

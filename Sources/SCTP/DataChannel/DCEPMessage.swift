@@ -54,7 +54,8 @@ enum DCEPMessage: Hashable, Sendable {
                 let subprotocol = try reader.readBytes(protocolLength)
                 self = .open(
                     DataChannelInfo(
-                        label: String(decoding: label, as: UTF8.self), protocol: String(decoding: subprotocol, as: UTF8.self),
+                        label: String(decoding: label, as: UTF8.self),
+                        protocol: String(decoding: subprotocol, as: UTF8.self),
                         ordered: type & Self.unordered == 0, reliability: reliability, priority: priority))
             default:
                 return nil

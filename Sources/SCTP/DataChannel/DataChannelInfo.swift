@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Names a channel of one multiplexer: its SCTP stream identifier, the same in both directions (RFC 8831 §6.5). Free for
-/// another channel after ``DataChannelMultiplexer/Event/closed(_:)``.
+/// Names a channel of one multiplexer: its SCTP stream identifier, the same in both directions (RFC 8831 §6.5). Free
+/// for another channel after ``DataChannelMultiplexer/Event/closed(_:)``.
 public struct ChannelID: Hashable, Sendable {
     /// The stream identifier.
     public let rawValue: UInt16

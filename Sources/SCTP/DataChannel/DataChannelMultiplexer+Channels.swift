@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension DataChannelMultiplexer {
-    /// Opens a channel on a free stream of our parity; ``Event/opened(_:)`` tells when the peer took it. Messages may be
-    /// sent at once.
+    /// Opens a channel on a free stream of our parity; ``Event/opened(_:)`` tells when the peer took it. Messages may
+    /// be sent at once.
     ///
     /// With `negotiatedID` both sides name the same stream themselves and nothing is said on the wire.
     public mutating func open(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 extension DataChannelMultiplexer {
-    /// The next event, `nil` when there is none before the next input. The bytes of a ``Event/message(_:isText:)`` are in
-    /// `buffer` then, which is otherwise of no meaning.
+    /// The next event, `nil` when there is none before the next input. The bytes of a ``Event/message(_:isText:)`` are
+    /// in `buffer` then, which is otherwise of no meaning.
     ///
     /// Messages that are not taken stay in usrsctp and close the window that we announce.
     public mutating func nextEvent(into buffer: inout MessageBuffer) -> Event? {
@@ -35,7 +35,11 @@ extension DataChannelMultiplexer {
 
     /// Reads one message or notification, or a part.
     private mutating func read(into buffer: inout MessageBuffer) -> Event? {
-        if assemblyPhase == .message || assemblyPhase == .notification { swap(&buffer, &assembly) } else { buffer.byteCount = 0 }
+        if assemblyPhase == .message || assemblyPhase == .notification {
+            swap(&buffer, &assembly)
+        } else {
+            buffer.byteCount = 0
+        }
         buffer.reserve(readSize)
         switch association.read(into: buffer.room) {
         case .nothing:
@@ -53,6 +57,7 @@ extension DataChannelMultiplexer {
                 return handleMessage(stream: stream, ppid: ppid, &buffer)
             } else if assemblyPhase == .discardingMessage, let channel = channel(stream), channel.phase != .closing {
                 count(\.oversizedMessages)
+                emit(.oversizedMessage(ChannelID(rawValue: stream)))
                 emit(.closing(ChannelID(rawValue: stream)))
                 beginClosing(channel, discarding: true)
             }
@@ -116,6 +121,7 @@ extension DataChannelMultiplexer {
         guard channel.phase != .closing else { return nil }
         if buffer.byteCount + channel.parts.count > configuration.maxMessageSize {
             count(\.oversizedMessages)
+            emit(.oversizedMessage(ChannelID(rawValue: stream)))
             refuse(stream)
             return nil
         }
@@ -154,7 +160,9 @@ extension DataChannelMultiplexer {
             }
         case .open(let info):
             // A peer that reuses a stream has seen both resets, though their answers may still be on their way to us.
-            if let old = channel(stream), old.phase == .closing, old.isIncomingReset, old.resetRequests > 0 { remove(old) }
+            if let old = channel(stream), old.phase == .closing, old.isIncomingReset, old.resetRequests > 0 {
+                remove(old)
+            }
             let isPeersParity = (stream & 1 == 1) == (configuration.role == .client)
             if isPeersParity, channel(stream) == nil, Int(stream) < streamLimit {
                 let channel = insert(stream, info, .open)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 extension DataChannelMultiplexer {
-    /// Sends a message that `fill` writes into `byteCount` bytes of room, without another copy on our side. It is queued
-    /// where usrsctp has no room; watch ``bufferedAmount(_:)``.
+    /// Sends a message that `fill` writes into `byteCount` bytes of room, without another copy on our side. It is
+    /// queued where usrsctp has no room; watch ``bufferedAmount(_:)``.
     public mutating func send(
         _ id: ChannelID, isText: Bool = false, byteCount: Int, fill: (UnsafeMutableRawBufferPointer) -> Void
     ) throws(SCTPError) {
@@ -80,7 +80,8 @@ extension DataChannelMultiplexer {
     private mutating func feed(_ channel: DataChannelState) -> FeedResult {
         guard let message = channel.queue.first, association.isConnecting else { return .waits }
         let isUser = message.ppid.countsAsBuffered
-        if isUser, channel.unsent(transmitted: association.transmitted(on: Int(channel.id))) >= configuration.maxUnsent {
+        if isUser, channel.unsent(transmitted: association.transmitted(on: Int(channel.id))) >= configuration.maxUnsent
+        {
             return .waits
         }
         // RFC 8832 §6: DCEP goes ordered and reliable, and so does, in order, everything before the ACK.

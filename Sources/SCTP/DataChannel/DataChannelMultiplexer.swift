@@ -3,13 +3,14 @@ public import Wire
 
 /// The data channels of one peer over one association: RFC 8831 with its establishment protocol, RFC 8832.
 ///
-/// It is driven like every core here. Feed it with ``receive(_:)`` or ``receive(batch:)``, and with ``handleTimers()`` when
-/// ``SCTPRuntime/advance(to:)`` names its handle; after any call take ``nextEvent(into:)`` until `nil` and then
-/// ``takeOutgoing(into:)``. Every call belongs under the owner's lock; messages are read into the caller's buffer, so that
-/// they can be handed on after it is released.
+/// It is driven like every core here. Feed it with ``receive(_:)`` or ``receive(batch:)``, and with ``handleTimers()``
+/// when ``SCTPRuntime/advance(to:)`` names its handle; after any call take ``nextEvent(into:)`` until `nil` and then
+/// ``takeOutgoing(into:)``. Every call belongs under the owner's lock; messages are read into the caller's buffer, so
+/// that they can be handed on after it is released.
 ///
-/// Each channel has a queue of its own. usrsctp gets the messages of all channels in turn, and of each channel only so many
-/// bytes ahead of what it has put into packets, so that a message of one channel waits for at most one of each other.
+/// Each channel has a queue of its own. usrsctp gets the messages of all channels in turn, and of each channel only so
+/// many bytes ahead of what it has put into packets, so that a message of one channel waits for at most one of each
+/// other.
 public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
     /// What it was made with.
     public let configuration: Configuration
@@ -92,7 +93,8 @@ public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
 
     /// Looks at what timers did.
     public mutating func handleTimers() {
-        guard phase != .down else { return }
+        // Before it is connected, usrsctp takes a read for one at the end of the stream.
+        guard phase != .down, association.isConnecting else { return }
         isReadable = true
         pump()
     }
@@ -142,7 +144,8 @@ extension DataChannelMultiplexer {
         public var maxMessageSize = 256 * 1024
         /// The largest message that the peer takes; RFC 8841 §6.1: 64 KiB where its SDP says nothing, 0 for no limit.
         public var remoteMaxMessageSize = 64 * 1024
-        /// How many bytes of one channel may lie in usrsctp without being in a packet. What is more waits in our queues.
+        /// How many bytes of one channel may lie in usrsctp without being in a packet. What is more waits in our
+        /// queues.
         public var maxUnsent = 256 * 1024
 
         /// Everything else as documented at each member.
@@ -171,6 +174,8 @@ extension DataChannelMultiplexer {
         case bufferedAmountLow(ChannelID)
         /// The peer closes the channel: nothing can be sent on it any more.
         case closing(ChannelID)
+        /// The peer sent a message that is longer than it may be, which was dropped; the channel is being closed.
+        case oversizedMessage(ChannelID)
         /// The channel is gone and its identifier free.
         case closed(ChannelID)
         /// The association is gone, after a `closed` for each channel.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// One channel as its multiplexer keeps it. A class only so that it is changed in place; it never leaves the multiplexer.
+/// One channel as its multiplexer keeps it. A class only so that it is changed in place; it never leaves the
+/// multiplexer.
 ///
 ///     opening ──ACK or message──▶ open ──close, or the peer's reset──▶ closing ──both directions reset──▶ gone
 final class DataChannelState {
@@ -56,8 +57,8 @@ final class DataChannelState {
 
     /// usrsctp took so many bytes.
     ///
-    /// What it takes for a channel of limited reliability counts as gone: usrsctp drops such messages before they are in
-    /// any packet, and does not say how much.
+    /// What it takes for a channel of limited reliability counts as gone: usrsctp drops such messages before they are
+    /// in any packet, and does not say how much.
     func accept(_ bytes: Int) {
         if info.reliability == .reliable { accepted += bytes }
     }

@@ -54,6 +54,8 @@ final class Peer {
     var manifestTriedAt: Timestamp?
     var roundTrip = 0.2
     var download: RateMeter
+    /// Bytes of shards that it sent and that were new.
+    var bytesReceived = 0
 
     // What it asks of us.
     var isChoked = false
@@ -107,7 +109,7 @@ final class Peer {
         if silences > 0 { return SwarmCatalog.groupSize }
         let wanted = Int(min(1e12, download.bytesPerSecond * (min(roundTrip, 2) + 0.5)))
         // Before the first measure, and while slow: enough to measure with, not so much that a request waits 15 s.
-        let floor = download.total == 0 ? 2 << 20 : wanted < 64 * 1024 ? SwarmCatalog.groupSize : 4 * SwarmCatalog.groupSize
+        let floor = !download.isMeasured ? 2 << 20 : wanted < 64 * 1024 ? SwarmCatalog.groupSize : 4 * SwarmCatalog.groupSize
         return min(max(wanted, floor), limit)
     }
 }

@@ -43,6 +43,8 @@ struct TokenBucket {
 struct RateMeter {
     private(set) var bytesPerSecond = 0.0
     private(set) var total = 0
+    /// Whether a window was closed.
+    private(set) var isMeasured = false
     private var windowStart: Timestamp
     private var windowBytes = 0
 
@@ -58,8 +60,15 @@ struct RateMeter {
         let seconds = (now - windowStart).seconds
         guard seconds >= 0.2 else { return }
         let rate = Double(windowBytes) / seconds
+        isMeasured = true
         bytesPerSecond = bytesPerSecond == 0 ? rate : bytesPerSecond + weight * (rate - bytesPerSecond)
         if bytesPerSecond < 1 { bytesPerSecond = 0 }
+        windowStart = now
+        windowBytes = 0
+    }
+
+    /// Begins a window anew: what was not asked for does not count as slow.
+    mutating func pause(now: Timestamp) {
         windowStart = now
         windowBytes = 0
     }

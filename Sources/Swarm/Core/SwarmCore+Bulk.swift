@@ -109,6 +109,7 @@ extension SwarmCore {
         count(peer, request.id, fresh)
         statistics.duplicateBytes += data.byteCount - fresh
         statistics.bytesFromPeers += fresh
+        peer.bytesReceived += fresh
         statistics.firstPeerByteAt = statistics.firstPeerByteAt ?? now
         statistics.lastPeerByteAt = now
         if buffer.isWhole { groupIsWhole(state, group, now: now) }

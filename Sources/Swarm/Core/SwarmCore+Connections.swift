@@ -178,11 +178,15 @@ extension SwarmCore {
 
     private mutating func remove(_ peer: Peer, _ reason: SwarmCloseReason, now: Timestamp) {
         peers[peer.handle] = nil
+        departed.add(peer)
         availabilityIsStale = true
         for id in Array(peer.requests.keys) { endRequest(peer, id, now: now) }
         for state in open { dropAssemblies(of: peer, in: state) }
         if manifestAssembly?.peer == peer.handle { manifestAssembly = nil }
         if peer.isJoined { actions.append(.event(.peerLeft(peer.handle, peer.nodeID, reason))) }
+        if !peer.isJoined, [.breach, .helloTimeout, .unsupported].contains(reason.code) {
+            actions.append(.event(.peerRefused(peer.nodeID, reason)))
+        }
         peer.isJoined = false
         if reason.code == .fault { ban(peer.nodeID, reason.message, now: now) }
         for entry in peer.commitments.keys { reconsiderCommitments(entries[entry], now: now) }

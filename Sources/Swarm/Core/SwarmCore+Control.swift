@@ -35,6 +35,14 @@ extension SwarmCore {
         }
     }
 
+    /// A message came that is longer than this node announced; the transport dropped it. No message may be (section 5).
+    public mutating func receiveOversizedMessage(_ handle: PeerHandle, isBulk: Bool, now: Timestamp) {
+        guard let peer = peers[handle] else { return }
+        let limit = BulkHeader.maximumFrameByteCount
+        fault(peer, "a message of more than \(limit) bytes on `\(isBulk ? "bulk" : "control")`", now: now)
+        schedule(now: now)
+    }
+
     func heard(_ peer: Peer, now: Timestamp) {
         peer.lastReceived = now
         peer.pingSentAt = nil

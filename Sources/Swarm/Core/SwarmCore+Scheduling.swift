@@ -4,7 +4,8 @@ import RDRR
 import Wire
 
 // Which groups are asked of whom: what was demanded first, then what the fewest peers have, then in the model's order, so
-// that a reader can start early. A shard is shared out in runs of groups; each peer has as much in flight as it sends in a
+// that a reader can start early; with others that fetch too, in an order of the node's own, so that they have something to
+// give each other. A shard is shared out in runs of groups; each peer has as much in flight as it sends in a
 // round trip and half a second. What is left at the end is cut small, and a request moves from a slow peer to an idle one
 // only where that is worth the bytes that may come twice.
 
@@ -58,7 +59,9 @@ extension SwarmCore {
         guard availabilityIsStale else { return }
         availabilityIsStale = false
         availability = Array(repeating: 0, count: entries.count)
+        hasFellows = false
         for peer in peers.values where peer.isJoined {
+            if !hasFellows { hasFellows = entries.contains { $0.groupCount > 0 && !peer.hasWhole($0.index) } }
             for state in open where peer.offers(state.index) { availability[state.index] += 1 }
         }
     }
@@ -68,7 +71,7 @@ extension SwarmCore {
         var best: (state: EntryState, groups: Range<Int>)?
         var bestKey = (Int.max, Int.max, Int.max)
         for state in open where state.openCount > 0 && !state.isFinishing && peer.offers(state.index) {
-            let key = (-state.priority, availability[state.index], state.index)
+            let key = (-state.priority, availability[state.index], turn(of: state))
             guard key < bestKey else { continue }
             let allowed = min(limit, allowance(of: peer, for: state))
             guard allowed > 0, let groups = state.openRun(limit: allowed, isOffered: { peer.has(state.index, group: $0) })
@@ -77,6 +80,13 @@ extension SwarmCore {
             bestKey = key
         }
         return best.map { ($0.state, $0.groups) }
+    }
+
+    /// A place in the order of entries that are alike: the model's own, or one that differs from node to node.
+    private func turn(of state: EntryState) -> Int {
+        guard hasFellows else { return state.index }
+        // The multiplier of Fibonacci hashing, 2^64 divided by the golden ratio.
+        return Int(truncatingIfNeeded: ((UInt64(state.index) ^ orderSalt) &* 0x9E37_79B9_7F4A_7C15) >> 16)
     }
 
     /// How many groups may be asked of a peer for an entry: few before they can be checked, none where the peer stands by

@@ -23,7 +23,7 @@ extension SwarmCore {
     private mutating func look(at peer: Peer, now: Timestamp) {
         guard peers[peer.handle] === peer else { return }
         flushControl(peer, now: now)
-        peer.download.update(now: now)
+        if peer.requests.isEmpty { peer.download.pause(now: now) } else { peer.download.update(now: now) }
         peer.upload.update(now: now)
         let silent = now - peer.lastReceived
         if !peer.isJoined || !peer.bulkIsOpen {

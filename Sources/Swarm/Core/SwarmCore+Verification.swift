@@ -21,8 +21,9 @@ extension SwarmCore {
         case .peer(let handle, _):
             guard let peer = peers[handle], canVerify(state, from: peer) else { return }
             dropHeld(assembly)
+            state.assemblies[group]?.heldBytes = 0
             guard isRight(state, group, assembly.buffer) else {
-                statistics.rejectedBytes += assembly.buffer.count
+                rejectAssembly(state, group)
                 fault(peer, "group \(group) of \(state.entry.name) is not what its proof says", now: now)
                 return
             }
@@ -38,9 +39,7 @@ extension SwarmCore {
                 return
             }
             guard isRight(state, group, assembly.buffer) else {
-                statistics.rejectedBytes += assembly.buffer.count
-                dropAssembly(state, group)
-                unassign(state, group)
+                rejectAssembly(state, group)
                 originLied(state, "group \(group) of \(state.entry.name) from HTTP is wrong", now: now)
                 return
             }
@@ -218,6 +217,14 @@ extension SwarmCore {
     private func dropHeld(_ assembly: EntryState.Assembly) {
         guard assembly.heldBytes > 0, case .peer(let handle, _) = assembly.source else { return }
         peers[handle]?.heldByteCount -= assembly.heldBytes
+    }
+
+    /// Forgets a group that is wrong; it is to be asked for again.
+    private mutating func rejectAssembly(_ state: EntryState, _ group: Int) {
+        guard let assembly = state.assemblies.removeValue(forKey: group) else { return }
+        statistics.rejectedBytes += assembly.buffer.received
+        pool.give(assembly.buffer)
+        unassign(state, group)
     }
 
     /// Forgets the bytes of a group that came so far; they will come again.

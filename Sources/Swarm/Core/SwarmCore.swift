@@ -28,6 +28,7 @@ public struct SwarmCore: ~Copyable {
     var nextPeerNumber: UInt64 = 0
     var bans: [NodeID: String] = [:]
     var silentCloses: [NodeID: Int] = [:]
+    var departed = DepartedSources()
     var hasLeft = false
 
     var manifest: [UInt8]?
@@ -40,6 +41,10 @@ public struct SwarmCore: ~Copyable {
     var failure: SwarmFailure?
     var availability: [Int] = []
     var availabilityIsStale = true
+    /// Whether a peer is connected that misses something too.
+    var hasFellows = false
+    /// Makes this node's order of entries its own.
+    let orderSalt: UInt64
 
     var pool = GroupBufferPool()
     var uploadBucket: TokenBucket
@@ -79,6 +84,7 @@ public struct SwarmCore: ~Copyable {
         self.hasOrigin = hasOrigin && !configuration.p2pOnly
         self.configuration = configuration
         self.entropy = entropy
+        orderSalt = self.entropy.next() >> 16
         nodeID = NodeID(certificateDigest: certificateDigest)
         uploadBucket = TokenBucket(rate: configuration.uploadLimit, now: now)
         downloadBucket = TokenBucket(rate: configuration.downloadLimit, now: now)
@@ -126,8 +132,8 @@ extension SwarmCore {
     /// folder holds, ``want(_:)`` and ``begin(now:)``.
     public mutating func setCatalog(_ catalog: SwarmCatalog, manifest: [UInt8], now: Timestamp) {
         guard entries.isEmpty else { return }
-        guard catalog.entries.count <= SwarmCatalog.maximumEntryCount else {
-            fail(.manifest("the manifest lists \(catalog.entries.count) files, more than peers can announce"))
+        if let objection = catalog.objection {
+            fail(.manifest(objection))
             return
         }
         self.manifest = manifest
@@ -142,6 +148,7 @@ extension SwarmCore {
         guard let state = state(index), !state.isComplete else { return }
         precondition(values.count == state.groupCount, "an entry has one value a group")
         markComplete(state, values: values)
+        statistics.verifiedFromDisk += state.entry.size
     }
 
     /// What a part file of an earlier run holds.

@@ -23,6 +23,8 @@ public enum SwarmEvent: Sendable {
     case peerJoined(PeerHandle, NodeID, agent: String)
     /// A peer is gone.
     case peerLeft(PeerHandle, NodeID, SwarmCloseReason)
+    /// A node's connection was closed before its hello was checked: a wrong hello, or none.
+    case peerRefused(NodeID, SwarmCloseReason)
     /// A peer lied or broke the format. Bytes verified before stay.
     case peerBanned(NodeID, reason: String)
     /// A peer says that it has these shards.

@@ -86,7 +86,7 @@ extension SwarmCore {
         PeerSnapshot(
             handle: peer.handle, nodeID: peer.nodeID, agent: peer.agent, role: peer.role,
             shardCount: peer.shards.count, bytesReceived: peer.download.total, bytesServed: peer.upload.total,
-            downloadRate: peer.download.bytesPerSecond, uploadRate: peer.upload.bytesPerSecond,
+            downloadRate: peer.requests.isEmpty ? 0 : peer.download.bytesPerSecond, uploadRate: peer.upload.bytesPerSecond,
             isChokingUs: peer.isChokingUs, isChoked: peer.isChoked, requests: peer.requests.count)
     }
 }

@@ -32,6 +32,8 @@ public final class P2PSwarm: Sendable {
     public let link: MagnetLink
     /// Where the model lies.
     public let folder: String
+    /// Who this node is to its peers.
+    public let nodeID: NodeID
     /// What happens. At most 1,000 events wait; the oldest of more are lost.
     public let events: AsyncStream<SwarmEvent>
 
@@ -41,9 +43,7 @@ public final class P2PSwarm: Sendable {
         var failure: (any Error)?
         var hasLeft = false
         var isComplete = false
-        var readyWaiters: [CheckedContinuation<Void, any Error>] = []
-        var completionWaiters: [CheckedContinuation<Void, any Error>] = []
-        var shardWaiters: [Int: [CheckedContinuation<Void, any Error>]] = [:]
+        var waiters = Waiters()
         var offers: [UInt64: any OfferedLink] = [:]
         var lastOffer: UInt64 = 0
         var joinedAt = Timestamp.zero
@@ -79,6 +79,7 @@ public final class P2PSwarm: Sendable {
         self.configuration = configuration
         known = manifest
         (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1_000))
+        nodeID = NodeID(certificateDigest: transport.certificateDigest)
         let core = SwarmCore(
             manifestDigest: link.manifestDigest, certificateDigest: transport.certificateDigest,
             hasOrigin: origin != nil, configuration: configuration.core, entropy: SystemEntropy.make(),
@@ -103,6 +104,8 @@ public final class P2PSwarm: Sendable {
             }
             try await prepare(bytes)
         }
+        // Without a peer, time alone brings a node to ask HTTP.
+        engine.input { $0.handleTimeout(now: $1) }
         let status = discoveryStatus()
         if !discovery.isEmpty { continuation.yield(.announcing(at: MonotonicClock.now)) }
         for meeting in discovery { meeting.start(status, meeting: self) }
@@ -131,14 +134,14 @@ public final class P2PSwarm: Sendable {
 
     /// The manifest, as soon as it is known and the folder was looked through.
     public func ready() async throws -> RDRRManifest {
-        try await wait { state in state.isReady ? true : nil } add: { $0.readyWaiters.append($1) }
+        try await wait(for: .ready) { $0.isReady }
         guard let manifest else { throw CancellationError() }
         return manifest
     }
 
-    /// Comes back when everything that is wanted is here and verified.
+    /// Comes back when everything that is wanted is here and verified, or throws when the task is cancelled.
     public func completed() async throws {
-        try await wait { state in state.isComplete ? true : nil } add: { $0.completionWaiters.append($1) }
+        try await wait(for: .complete) { $0.isComplete }
     }
 
     // MARK: - Shards
@@ -158,9 +161,7 @@ public final class P2PSwarm: Sendable {
                 advice: "ask for one of them")
         }
         engine.input { $0.request(index, now: $1) }
-        try await wait { [engine] _ in engine.query { $0.isComplete(index) } ? true : nil } add: {
-            $0.shardWaiters[index, default: []].append($1)
-        }
+        try await wait(for: .shard(index)) { [engine] _ in engine.query { $0.isComplete(index) } }
         return try MappedFile(path: ModelFolder(path: folder, manifest: manifest).path(of: manifest.entries[index]))
     }
 
@@ -183,6 +184,9 @@ public final class P2PSwarm: Sendable {
 
     /// What this node has moved.
     public var statistics: SwarmStatistics { engine.query { $0.statistics } }
+
+    /// Everybody who gave or was given bytes, whether still connected or not; who gave most comes first.
+    public var sources: [SwarmSource] { engine.query { $0.sources } }
 
     /// The nodes that were banned, and why.
     public var bannedNodes: [NodeID: String] { engine.query { $0.bannedNodes } }
@@ -214,8 +218,9 @@ public final class P2PSwarm: Sendable {
     private func prepare(_ bytes: [UInt8]) async throws {
         do {
             let manifest = try RDRRManifest(parsing: bytes)
-            let store = ModelStore(
-                folder: folder, manifestDigest: link.manifestDigest, catalog: SwarmCatalog(manifest))
+            let catalog = SwarmCatalog(manifest)
+            if let objection = catalog.objection { throw SwarmFailure.manifest(objection) }
+            let store = ModelStore(folder: folder, manifestDigest: link.manifestDigest, catalog: catalog)
             engine.store = store
             let wanted = configuration.wanted(manifest)
             if !wanted.isEmpty { try store.prepare(manifest: bytes) }
@@ -236,8 +241,7 @@ public final class P2PSwarm: Sendable {
             let waiters = state.withLock { state in
                 state.manifest = manifest
                 state.isReady = true
-                defer { state.readyWaiters = [] }
-                return state.readyWaiters
+                return state.waiters.take(.ready)
             }
             for waiter in waiters { waiter.resume() }
             engine.input { $0.begin(now: $1) }
@@ -298,13 +302,12 @@ public final class P2PSwarm: Sendable {
         switch event {
         case .manifest(let bytes): Task { try? await self.prepare(bytes) }
         case .shardVerified(let index, _):
-            let waiters = state.withLock { $0.shardWaiters.removeValue(forKey: index) ?? [] }
+            let waiters = state.withLock { $0.waiters.take(.shard(index)) }
             for waiter in waiters { waiter.resume() }
         case .complete:
             let waiters = state.withLock { state in
                 state.isComplete = true
-                defer { state.completionWaiters = [] }
-                return state.completionWaiters
+                return state.waiters.take(.complete)
             }
             for waiter in waiters { waiter.resume() }
             for meeting in discovery { meeting.update(discoveryStatus()) }
@@ -317,32 +320,27 @@ public final class P2PSwarm: Sendable {
         }
     }
 
-    private func wait(
-        _ isDone: @Sendable (borrowing State) -> Bool?,
-        add: @Sendable (inout State, CheckedContinuation<Void, any Error>) -> Void
-    ) async throws {
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            let outcome: Result<Void, any Error>? = state.withLock { state in
-                if isDone(state) != nil { return .success(()) }
-                if let failure = state.failure { return .failure(failure) }
-                if state.hasLeft { return .failure(CancellationError()) }
-                add(&state, continuation)
-                return nil
+    private func wait(for topic: Waiters.Topic, unless isDone: @Sendable (borrowing State) -> Bool) async throws {
+        let id = state.withLock { $0.waiters.makeID() }
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: Waiters.Continuation) in
+                let outcome: Result<Void, any Error>? = state.withLock { state in
+                    if isDone(state) { return .success(()) }
+                    if let failure = state.failure { return .failure(failure) }
+                    // A cancellation after this look finds the waiter in the list.
+                    if state.hasLeft || Task.isCancelled { return .failure(CancellationError()) }
+                    state.waiters.add(continuation, id, for: topic)
+                    return nil
+                }
+                if let outcome { continuation.resume(with: outcome) }
             }
-            if let outcome { continuation.resume(with: outcome) }
+        } onCancel: {
+            state.withLock { $0.waiters.take(id) }?.resume(throwing: CancellationError())
         }
     }
 
     private func finishWaiters(_ error: any Error) {
-        let waiters = state.withLock { state in
-            defer {
-                state.readyWaiters = []
-                state.completionWaiters = []
-                state.shardWaiters = [:]
-            }
-            return state.readyWaiters + state.completionWaiters + state.shardWaiters.values.flatMap { $0 }
-        }
-        for waiter in waiters { waiter.resume(throwing: error) }
+        for waiter in state.withLock({ $0.waiters.takeAll() }) { waiter.resume(throwing: error) }
     }
 
     private func discoveryStatus() -> DiscoveryStatus {

@@ -38,6 +38,10 @@ public struct PeerLinkHandler: Sendable {
     public var onBulk: @Sendable (Bool, RawSpan) -> Void
     /// The bytes that wait on `bulk` have become few.
     public var onBulkLow: @Sendable () -> Void
+    /// A message came that is longer than this node's `a=max-message-size`, and was dropped; whether it was on `bulk`.
+    public var onOversizedMessage: @Sendable (Bool) -> Void
+    /// The connection could not be made: no path, or another certificate than the description says. `onClose` follows.
+    public var onFailure: @Sendable (String) -> Void
     /// The connection is gone.
     public var onClose: @Sendable (String) -> Void
 }

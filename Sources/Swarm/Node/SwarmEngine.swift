@@ -111,6 +111,12 @@ final class SwarmEngine: Sendable {
                     }
                 },
                 onBulkLow: { [weak self] in self?.pump(handle) },
+                onOversizedMessage: { [weak self] isBulk in
+                    self?.input { $0.receiveOversizedMessage(handle, isBulk: isBulk, now: $1) }
+                },
+                onFailure: { [weak self] reason in
+                    self?.onEvent(.warning("a connection to a peer could not be made: \(reason)"))
+                },
                 onClose: { [weak self] reason in self?.linkClosed(handle, reason) }))
     }
 
@@ -154,15 +160,23 @@ final class SwarmEngine: Sendable {
                 return state.core.takeActions()
             }
             for action in actions { perform(action) }
-            let (isDone, deadline) = state.withLock { state in
-                guard actions.isEmpty, !state.isDirty else { return (false, nil as Timestamp?) }
+            let isDone = state.withLock { state in
+                guard actions.isEmpty, !state.isDirty else { return false }
                 state.isProcessing = false
-                return (true, state.hasLeft ? nil : state.core.nextTimeout)
+                return true
             }
             if isDone {
-                timer.withLock { $0 }?.arm(at: deadline)
+                armTimer()
                 return
             }
+        }
+    }
+
+    /// Arms the timer for the core's next deadline. The deadline is looked up under the timer's lock: one that was found
+    /// before another thread changed the core must not replace the newer one.
+    private func armTimer() {
+        timer.withLock { timer in
+            timer?.arm(at: state.withLock { $0.hasLeft ? nil : $0.core.nextTimeout })
         }
     }
 

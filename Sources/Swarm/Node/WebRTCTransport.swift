@@ -93,6 +93,7 @@ final class WebRTCLink: OfferedLink {
             switch event {
             case .channel(let channel): incoming(channel)
             case .stateChanged(.failed), .stateChanged(.closed):
+                if let failure = connection.failure { didFail("\(failure)") }
                 didClose(connection.failure.map { "\($0)" } ?? "the connection was closed")
             default: break
             }
@@ -171,9 +172,14 @@ final class WebRTCLink: OfferedLink {
         var handler = DataChannel.Handler()
         handler.onOpen = { [weak self] in self?.didOpen(isBulk: isBulk) }
         handler.onMessage = { [weak self] isText, bytes in
-            guard let handler = self?.state.withLock({ $0.handler }) else { return }
+            guard let self else { return }
+            let (handler, isOpen) = self.state.withLock { ($0.handler, isBulk ? $0.bulkIsOpen : $0.controlIsOpen) }
+            guard let handler else { return }
+            // A message shows that the channel is open, should it come before the acknowledgement (RFC 8832 §6).
+            if !isOpen { self.didOpen(isBulk: isBulk) }
             if isBulk { handler.onBulk(isText, bytes) } else { handler.onControl(isText, bytes) }
         }
+        handler.onOversizedMessage = { [weak self] in self?.state.withLock { $0.handler }?.onOversizedMessage(isBulk) }
         handler.onClose = { [weak self] in self?.didClose("a channel was closed") }
         if isBulk {
             handler.onBufferedAmountLow = { [weak self] in self?.state.withLock { $0.handler }?.onBulkLow() }
@@ -189,6 +195,12 @@ final class WebRTCLink: OfferedLink {
             return isNews ? state.handler : nil
         }
         if isBulk { handler?.onBulkOpen() } else { handler?.onControlOpen() }
+    }
+
+    /// What ends a connection that was up is told by ``didClose(_:)`` alone.
+    private func didFail(_ reason: String) {
+        let handler = state.withLock { $0.controlIsOpen ? nil : $0.handler }
+        handler?.onFailure(reason)
     }
 
     private func didClose(_ reason: String) {

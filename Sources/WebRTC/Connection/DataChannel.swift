@@ -66,6 +66,8 @@ public final class DataChannel: Sendable {
         /// A message: whether it is text, and its bytes, which last as long as the call.
         package var onMessage: @Sendable (Bool, RawSpan) -> Void = { _, _ in }
         package var onBufferedAmountLow: @Sendable () -> Void = {}
+        /// The peer sent a message that is longer than it may be. It was dropped, and `onClose` follows.
+        package var onOversizedMessage: @Sendable () -> Void = {}
         package var onClose: @Sendable () -> Void = {}
 
         package init() {}
@@ -139,7 +141,9 @@ public final class DataChannel: Sendable {
         try await opened()
         while bufferedAmount > Self.highWaterMark {
             guard readyState == .open else { break }
-            await wait { [connection, key] in $0.state == .open && connection.bufferedAmount(of: key) > Self.highWaterMark }
+            await wait { [connection, key] in
+                $0.state == .open && connection.bufferedAmount(of: key) > Self.highWaterMark
+            }
             if Task.isCancelled { throw PeerConnectionError(.closed, "sending on channel \(label) was cancelled") }
         }
         try connection.send(on: key, isText: isText, count: bytes.count) { room in
@@ -213,9 +217,10 @@ extension DataChannel {
     @discardableResult
     package func trySend(text: String) -> Bool {
         let bytes = Array(text.utf8)
-        return (try? connection.send(on: key, isText: true, count: bytes.count) { room in
-            bytes.withUnsafeBytes { room.copyMemory(from: $0) }
-        }) != nil
+        return
+            (try? connection.send(on: key, isText: true, count: bytes.count) { room in
+                bytes.withUnsafeBytes { room.copyMemory(from: $0) }
+            }) != nil
     }
 
     /// At or below so many queued bytes `onBufferedAmountLow` is called.
@@ -243,6 +248,10 @@ extension DataChannel {
             // Text that is no UTF-8 is repaired, as browsers do (RFC 8831 leaves it open).
             queue.put(isText ? .text(String(decoding: copy, as: UTF8.self)) : .binary(copy))
         }
+    }
+
+    func didReceiveOversizedMessage() {
+        state.withLock { $0.handler }?.onOversizedMessage()
     }
 
     func bufferedAmountDidFall() {

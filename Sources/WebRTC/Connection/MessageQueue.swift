@@ -69,7 +69,9 @@ final class MessageQueue: Sendable {
                 await withTaskCancellationHandler {
                     await withCheckedContinuation { continuation in
                         let resumeNow = state.withLock { state in
-                            guard state.head == state.messages.count, !state.finished, state.waiter == nil else { return true }
+                            guard state.head == state.messages.count, !state.finished, state.waiter == nil else {
+                                return true
+                            }
                             state.waiter = continuation
                             return false
                         }

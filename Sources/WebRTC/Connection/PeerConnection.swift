@@ -21,6 +21,8 @@ public final class PeerConnection: Sendable {
         /// Told everything that the connection tells its handler, and every decision of ICE besides; on the event loop's
         /// thread, with no lock held. For traces.
         public var observer: (@Sendable (Event) -> Void)?
+        /// The longest message that can be sent, where the peer takes it; `nil` for the usual 1 MiB.
+        package var sendBuffer: Int?
         /// What our description tells Dreamer peers in `a=dreamer:`.
         public var dreamerAttribute: DreamerAttribute?
 
@@ -74,6 +76,7 @@ public final class PeerConnection: Sendable {
         settings.keyLog = endpoint.configuration.keyLog
         settings.includesLoopback = endpoint.configuration.usesLoopback
         settings.gatheringTimeout = configuration.gatheringTimeout
+        settings.sendBuffer = configuration.sendBuffer
         settings.dreamerAttribute = configuration.dreamerAttribute
         settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
@@ -177,7 +180,8 @@ public final class PeerConnection: Sendable {
         let sockets = try endpoint.sockets(for: side, avoiding: peer)
         let ufrag = try guarded.withLock { (state) throws(PeerConnectionError) in
             try state.core.start(
-                as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress), servers: servers,
+                as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
+                servers: servers,
                 now: endpoint.loop.now)
             state.sockets = sockets
             return state.core.localUfrag
@@ -346,7 +350,9 @@ extension PeerConnection {
 
     private func deliver(_ sockets: [EndpointSocket]) {
         for event in work.outbox.events { handle(event, sockets) }
-        guard let (key, isText) = work.outbox.arrival, let channel = guarded.withLock({ $0.channels[key] }) else { return }
+        guard let (key, isText) = work.outbox.arrival, let channel = guarded.withLock({ $0.channels[key] }) else {
+            return
+        }
         work.outbox.withMessage { channel.didReceive(isText: isText, $0) }
         if channel.isFull { guarded.withLock { $0.readingPaused = true } }
     }
@@ -386,6 +392,8 @@ extension PeerConnection {
             channel.didOpen()
         case .bufferedAmountLow(let key):
             guarded.withLock { $0.channels[key] }?.bufferedAmountDidFall()
+        case .oversizedMessage(let key):
+            guarded.withLock { $0.channels[key] }?.didReceiveOversizedMessage()
         case .channelClosed(let key):
             guarded.withLock { $0.channels.removeValue(forKey: key) }?.didClose(nil)
         }

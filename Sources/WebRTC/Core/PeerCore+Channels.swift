@@ -43,7 +43,8 @@ extension PeerCore {
         do {
             try channels?.send(id, isText: isText, byteCount: count, fill: fill)
         } catch .messageTooLarge(let limit) {
-            throw PeerConnectionError(.messageTooLarge, "a message of \(count) bytes is over the peer's limit of \(limit)")
+            throw PeerConnectionError(
+                .messageTooLarge, "a message of \(count) bytes is over the peer's limit of \(limit)")
         } catch {
             throw PeerConnectionError(.closed, "the channel is not open")
         }
@@ -95,6 +96,8 @@ extension PeerCore {
             return keyOf[id].map { ($0, isText) }
         case .bufferedAmountLow(let id):
             if let key = keyOf[id] { events.append(.bufferedAmountLow(key)) }
+        case .oversizedMessage(let id):
+            if let key = keyOf[id] { events.append(.oversizedMessage(key)) }
         case .closing:
             break
         case .closed(let id):

@@ -58,7 +58,9 @@ extension PeerCore {
     // MARK: - Draining
 
     /// Moves what is to be sent, and what happened, into `outbox`. Without `includingEvents` events and messages stay.
-    public mutating func drain(into outbox: inout PeerOutbox, includingEvents: Bool, readsMessages: Bool, now: Timestamp) {
+    public mutating func drain(
+        into outbox: inout PeerOutbox, includingEvents: Bool, readsMessages: Bool, now: Timestamp
+    ) {
         startDTLS(now: now)
         if !plaintext.isEmpty {
             channels?.receive(batch: plaintext)
@@ -67,7 +69,8 @@ extension PeerCore {
         if includingEvents { takeEvents(into: &outbox, readsMessages: readsMessages) }
         pumpOutgoing()
         takeDatagrams(into: &outbox)
-        outbox.deadline = [iceDeadline, isHandshaking ? dtls.peek { $0.nextTimeout } ?? nil : nil].compactMap { $0 }.min()
+        outbox.deadline = [iceDeadline, isHandshaking ? dtls.peek { $0.nextTimeout } ?? nil : nil].compactMap { $0 }
+            .min()
         if !includingEvents { outbox.hasMore = !events.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false) }
     }
 
@@ -114,9 +117,11 @@ extension PeerCore {
         case .stateChanged(.connected), .stateChanged(.completed):
             if state == .disconnected { setState(.connected) }
         case .stateChanged(.failed):
-            fail(.iceFailed, isDTLSConnected
-                ? "the peer stopped answering (no consent for 30 s)"
-                : "no path to the peer works (see the trace of ICE's decisions)")
+            fail(
+                .iceFailed,
+                isDTLSConnected
+                    ? "the peer stopped answering (no consent for 30 s)"
+                    : "no path to the peer works (see the trace of ICE's decisions)")
         case .stateChanged:
             break
         case .localCandidate(let candidate):
@@ -136,7 +141,7 @@ extension PeerCore {
     private mutating func startDTLS(now: Timestamp) {
         guard !isDTLSStarted, route != nil, dtls != nil, state == .connecting else { return }
         isDTLSStarted = true
-        dtls?.start(now: now)
+        dtls?.start(now: now, roundTripTime: ice.peek { $0.selectedPair?.roundTripTime } ?? nil)
         pumpDTLS(now: now)
     }
 

@@ -67,6 +67,8 @@ public struct PeerCore: ~Copyable, Sendable {
         case incomingChannel(ChannelKey, label: String, DataChannel.Options)
         /// The channel's buffered amount fell to its threshold.
         case bufferedAmountLow(ChannelKey)
+        /// The peer sent a message that is longer than our description allows; it was dropped, and its channel is closed.
+        case oversizedMessage(ChannelKey)
         /// The channel is gone.
         case channelClosed(ChannelKey)
     }
@@ -92,6 +94,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var reportsDecisions = false
         /// The largest message that we take, told in our description.
         public var maxMessageSize = 262_144
+        /// The longest message that can be sent, where the peer takes it; `nil` for SCTP's usual buffer.
+        public var sendBuffer: Int?
         /// The largest UDP payload, by RFC 8831 §5: what passes everywhere, IPv6 tunnels included.
         public var maxDatagramSize = 1200
 
@@ -211,11 +215,13 @@ public struct PeerCore: ~Copyable, Sendable {
         _ description: SessionDescription, now: Timestamp
     ) throws(PeerConnectionError) {
         guard let side, remote == nil, state == .new || state == .connecting else {
-            throw PeerConnectionError(.invalidState, "a remote description is taken once, after the local side has started")
+            throw PeerConnectionError(
+                .invalidState, "a remote description is taken once, after the local side has started")
         }
         try check(description, side)
         guard let credentials = ICECredentials(ufrag: description.iceUfrag, password: description.icePwd) else {
-            throw PeerConnectionError(.invalidDescription, "a=ice-ufrag or a=ice-pwd is no valid credential (RFC 8839 §5.4)")
+            throw PeerConnectionError(
+                .invalidDescription, "a=ice-ufrag or a=ice-pwd is no valid credential (RFC 8839 §5.4)")
         }
         let fingerprints = description.fingerprints.map { DTLSFingerprint(algorithm: $0.algorithm, bytes: $0.bytes) }
         // An answerer that is free to choose is active, so that the handshake starts one trip earlier (RFC 8842 §5.3).
@@ -280,7 +286,9 @@ public struct PeerCore: ~Copyable, Sendable {
         // RFC 8261 §5: a packet fits one record, a record one datagram. Chunks come in multiples of four bytes.
         settings.association.maxPacketSize = (configuration.maxDatagramSize - DTLSTransport.recordOverhead) & ~3
         settings.maxMessageSize = configuration.maxMessageSize
-        settings.remoteMaxMessageSize = Int(clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
+        if let size = configuration.sendBuffer { settings.association.sendBuffer = size }
+        settings.remoteMaxMessageSize = Int(
+            clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
         do {
             channels = try DataChannelMultiplexer(configuration: settings)
         } catch {

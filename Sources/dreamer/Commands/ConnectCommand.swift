@@ -7,7 +7,8 @@ import WebRTC
 struct ConnectCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connect",
-        abstract: "Connect two terminals without any server, by pasting an offer and an answer; then chat or send files.",
+        abstract:
+            "Connect two terminals without any server, by pasting an offer and an answer; then chat or send files.",
         discussion: """
             Run it on both sides. On one press Enter: an offer is shown. Paste it on the other, which shows an answer; paste \
             that on the first. Then every line typed is sent, /send FILE sends a file, /quit ends.
@@ -38,7 +39,9 @@ struct ConnectCommand: AsyncParsableCommand {
         guard let first = try await lines.nextText() else { return }
         var channels: [String: DataChannel] = [:]
         if first.isEmpty {
-            for label in [PeerChat.chatLabel, PeerChat.filesLabel] { channels[label] = try peer.createDataChannel(label) }
+            for label in [PeerChat.chatLabel, PeerChat.filesLabel] {
+                channels[label] = try peer.createDataChannel(label)
+            }
             try show(await peer.createOffer(), "Give this offer to the other side:")
             Terminal.note("Paste the other side's answer:")
             guard let answer = try await lines.nextText() else { return }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ArgumentParser
 import ICE
+import SCTP
 public import WebRTC
 public import Wire
 
@@ -22,13 +23,15 @@ struct ConnectionOptions: ParsableArguments {
 
     func validate() throws {
         for server in iceServers where server.kind == .turn || server.transport != .udp {
-            throw ValidationError("--ice-server \(server): this version speaks STUN over UDP alone; give stun:host:port")
+            throw ValidationError(
+                "--ice-server \(server): this version speaks STUN over UDP alone; give stun:host:port")
         }
     }
 
     /// Sockets as the options say.
     func makeEndpoint() throws -> RTCEndpoint {
-        try RTCEndpoint(
+        SCTPRuntime.tuneAllocator()
+        return try RTCEndpoint(
             configuration: .init(addresses: addresses.isEmpty ? nil : addresses, portRange: portRange?.ports))
     }
 

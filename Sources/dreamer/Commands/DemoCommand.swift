@@ -8,7 +8,9 @@ import Wire
 struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo",
-        abstract: "Show the main job on this machine: a tracker, a seeder and a fetcher, and a model that travels between them.")
+        abstract:
+            "Show the main job on this machine: a tracker, a seeder and a fetcher, and a model that travels between them."
+    )
 
     @Option(help: "The model: a GGUF file or a safetensors folder.")
     var model: String?

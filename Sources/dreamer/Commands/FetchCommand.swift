@@ -10,7 +10,8 @@ import Wire
 /// `dreamer fetch MAGNET|MANIFEST-URL|DIR -o DIR`
 struct FetchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "fetch", abstract: "Fetch a model from peers, from HTTP where no peer has it; goes on where it stopped.")
+        commandName: "fetch",
+        abstract: "Fetch a model from peers, from HTTP where no peer has it; goes on where it stopped.")
 
     @Argument(help: "A link (magnet:…), the address of a manifest.json, or a folder that was begun.")
     var source: String
@@ -37,17 +38,29 @@ struct FetchCommand: AsyncParsableCommand {
 
     func validate() throws {
         if p2pOnly, http != nil { throw ValidationError("--p2p-only and --http contradict each other") }
+        if let http, !HTTPOrigin.isAddress(http) {
+            throw ValidationError("--http \(http): give a web address as http://host/path or https://…")
+        }
+        guard stallTimeout >= 0 else { throw ValidationError("--stall-timeout \(stallTimeout): give seconds, 0 for no limit") }
+        if source.hasPrefix("magnet:") {
+            do { _ = try MagnetLink(parsing: source) } catch { throw ValidationError("\(error)") }
+        }
     }
 
     func run() async throws {
         let target = try await FetchTarget.resolve(source, output: output, http: http)
         let endpoint = try options.connection.makeEndpoint()
         defer { endpoint.close() }
+        let transport = try options.transport(endpoint)
+        let discovery = try options.discovery(target.link)
+        // An origin has to be shut down, so it is made when nothing else can fail.
         let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
+        var configuration = configuration
+        // Nobody to wait for.
+        if discovery.isEmpty { configuration.core.originGrace = .zero }
         let swarm = try P2PSwarm(
-            link: target.link, manifest: target.manifest, folder: target.folder,
-            transport: try options.transport(endpoint), discovery: try options.discovery(target.link), origin: origin,
-            configuration: configuration)
+            link: target.link, manifest: target.manifest, folder: target.folder, transport: transport,
+            discovery: discovery, origin: origin, configuration: configuration)
         let outcome: Result<Void, any Error>
         do {
             try await fetch(swarm)
@@ -75,6 +88,7 @@ struct FetchCommand: AsyncParsableCommand {
     private func fetch(_ swarm: P2PSwarm) async throws {
         let reporter = SwarmReporter(json: json) { swarm.manifest }
         let start = Clock.seconds
+        reporter.tell("node", ["nodeId": .string(swarm.nodeID.description)], nil)
         let events = Task { for await event in swarm.events { reporter.report(event) } }
         defer { events.cancel() }
         try await withThrowingTaskGroup(of: Ending.self) { group in
@@ -127,7 +141,8 @@ struct FetchCommand: AsyncParsableCommand {
             } else {
                 line.show(
                     .init(
-                        done: progress.bytesVerified, total: progress.bytesTotal > 0 ? progress.bytesTotal : nil, rate: rate,
+                        done: progress.bytesVerified, total: progress.bytesTotal > 0 ? progress.bytesTotal : nil,
+                        rate: rate,
                         details: [
                             "\(progress.peers) peer\(progress.peers == 1 ? "" : "s")",
                             "P2P \(Units.bytes(progress.statistics.bytesFromPeers))",
@@ -150,11 +165,9 @@ struct FetchCommand: AsyncParsableCommand {
         let progress = swarm.progress
         let moved = progress.statistics
         let fetched = moved.bytesFromPeers + moved.bytesFromOrigin
-        let sources = swarm.peers.filter { $0.bytesReceived > 0 }
         var members = SwarmReporter.json(progress)
         members["seconds"] = .number(seconds)
-        members["sources"] = .array(
-            sources.map { ["nodeId": .string($0.nodeID.description), "bytes": .integer(Int64($0.bytesReceived))] })
+        members["sources"] = SwarmReporter.json(swarm.sources)
         members["folder"] = .string(swarm.folder)
         reporter.tell("done", members, nil)
         guard !json else { return }
@@ -162,7 +175,8 @@ struct FetchCommand: AsyncParsableCommand {
         Terminal.output(
             "\(Units.bytes(fetched)) in \(Units.duration(seconds)) (\(Units.rate(seconds > 0 ? Double(fetched) / seconds : 0))): "
                 + "P2P \(Units.bytes(moved.bytesFromPeers)), HTTP \(Units.bytes(moved.bytesFromOrigin)), "
-                + "already there \(Units.bytes(moved.verifiedFromDisk)), fetched twice \(Units.bytes(moved.duplicateBytes))")
+                + "already there \(Units.bytes(moved.verifiedFromDisk)), fetched twice \(Units.bytes(moved.duplicateBytes))"
+        )
     }
 }
 
@@ -216,6 +230,7 @@ struct FetchTarget {
         }
         let model = try ModelFolder(opening: source)
         return FetchTarget(
-            link: MagnetLink(to: model.manifest), manifest: model.manifest.bytes, folder: output ?? source, httpBase: http)
+            link: MagnetLink(to: model.manifest), manifest: model.manifest.bytes, folder: output ?? source,
+            httpBase: http)
     }
 }

@@ -2,6 +2,7 @@
 public import ArgumentParser
 import Hashing
 public import RDRR
+import Signaling
 import Wire
 
 /// `dreamer pack MODEL -o DIR`
@@ -30,6 +31,13 @@ struct PackCommand: ParsableCommand {
     @Flag(help: "Print the result as JSON.")
     var json = false
 
+    func validate() throws {
+        guard shardSize.value > 0 else { throw ValidationError("--shard-size 0: give a size as 64MiB") }
+        for tracker in trackers where TrackerURL(tracker) == nil {
+            throw ValidationError("--tracker \(tracker): give an address as ws://host:port/announce or wss://…")
+        }
+    }
+
     func run() throws {
         var line = ProgressLine(label: "packing")
         var meter = Meter()
@@ -38,7 +46,8 @@ struct PackCommand: ParsableCommand {
         ) { progress in
             let now = Clock.seconds
             line.show(
-                .init(done: progress.bytesDone, total: progress.bytesTotal, rate: meter.rate(progress.bytesDone, at: now)),
+                .init(
+                    done: progress.bytesDone, total: progress.bytesTotal, rate: meter.rate(progress.bytesDone, at: now)),
                 at: now)
         }
         line.clear()
@@ -54,8 +63,9 @@ struct PackCommand: ParsableCommand {
                     "magnet": .string(link), "warnings": .array(result.warnings.map(JSON.string)),
                 ]).serialized())
         } else {
-            Terminal.output("\(output): \(manifest.modelId), \(Units.bytes(manifest.totalEntrySize)) in "
-                + "\(manifest.shards.count) shards and \(manifest.files.count) files")
+            Terminal.output(
+                "\(output): \(manifest.modelId), \(Units.bytes(manifest.totalEntrySize)) in "
+                    + "\(manifest.shards.count) shards and \(manifest.files.count) files")
             Terminal.output(link)
         }
     }

@@ -42,7 +42,9 @@ struct PeerChat {
             }
         }
         // What was typed last is on its way before the connection closes.
-        for _ in 0..<200 where chat.bufferedAmount + files.bufferedAmount > 0 { try await Task.sleep(for: .milliseconds(10)) }
+        for _ in 0..<200 where chat.bufferedAmount + files.bufferedAmount > 0 {
+            try await Task.sleep(for: .milliseconds(10))
+        }
     }
 
     private func send(_ path: String) async throws {
@@ -57,7 +59,8 @@ struct PeerChat {
         let name = path.split(separator: "/").last.map(String.init) ?? path
         let size = Int(status.st_size)
         try await files.send(
-            JSON.object(["name": .string(name), "size": .integer(Int64(size)), "blake3": .string(digest.hex)]).serialized())
+            JSON.object(["name": .string(name), "size": .integer(Int64(size)), "blake3": .string(digest.hex)])
+                .serialized())
         var sent = 0
         var line = ProgressLine(label: "sending \(name)")
         var meter = Meter()
@@ -78,7 +81,8 @@ struct PeerChat {
     private func receiveFiles() async throws {
         var messages = files.messages.makeAsyncIterator()
         while let message = try await messages.next() {
-            guard case .text(let text) = message, let header = try? JSON(parsing: text, limits: .init(depth: 2, values: 8)),
+            guard case .text(let text) = message,
+                let header = try? JSON(parsing: text, limits: .init(depth: 2, values: 8)),
                 let name = header["name"]?.string, let size = header["size"]?.integer, size >= 0,
                 let digest = header["blake3"]?.string.flatMap({ BLAKE3.Digest(hex: $0) })
             else { throw CommandFailure("the other side sent something that is no file") }
@@ -114,7 +118,9 @@ struct PeerChat {
             }
             received += bytes.count
         }
-        guard hasher.digest() == digest else { throw CommandFailure("\(name) arrived with another hash and was thrown away") }
+        guard hasher.digest() == digest else {
+            throw CommandFailure("\(name) arrived with another hash and was thrown away")
+        }
         guard link(partial, path) == 0 else {
             throw CommandFailure("\(path): \(String(cString: strerror(errno))); the file was thrown away")
         }

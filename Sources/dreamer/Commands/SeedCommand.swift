@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import Origin
 import RDRR
 import Swarm
 import WebRTC
@@ -21,6 +22,12 @@ struct SeedCommand: AsyncParsableCommand {
     @Flag(help: "Print events as JSON lines.")
     var json = false
 
+    func validate() throws {
+        for address in webSeeds where !HTTPOrigin.isAddress(address) {
+            throw ValidationError("--http \(address): give a web address as http://host/path or https://…")
+        }
+    }
+
     func run() async throws {
         let model = try ModelFolder(opening: folder)
         let link = MagnetLink(to: model.manifest, trackers: options.trackers, webSeeds: webSeeds)
@@ -37,18 +44,24 @@ struct SeedCommand: AsyncParsableCommand {
         let held = model.manifest.entries.indices.count { swarm.has($0) }
         guard held > 0 else {
             await swarm.leave()
-            throw CommandFailure("\(folder): none of the \(model.manifest.entries.count) shards and files is there and right")
+            throw CommandFailure(
+                "\(folder): none of the \(model.manifest.entries.count) shards and files is there and right")
         }
         reporter.tell(
             "seeding",
-            ["magnet": .string(link.description), "shards": .integer(Int64(held)), "of": .integer(Int64(model.manifest.entries.count))],
+            [
+                "magnet": .string(link.description), "nodeId": .string(swarm.nodeID.description),
+                "shards": .integer(Int64(held)), "of": .integer(Int64(model.manifest.entries.count)),
+            ],
             "serving \(held) of \(model.manifest.entries.count) shards and files of \(model.manifest.modelId)")
         if !json { Terminal.output(link.description) }
         await Interrupt.wait()
-        let moved = swarm.statistics
         await swarm.leave()
+        let moved = swarm.statistics
         events.cancel()
         reporter.tell(
-            "stopped", ["bytesServed": .integer(Int64(moved.bytesServed))], "served \(Units.bytes(moved.bytesServed))")
+            "stopped",
+            ["bytesServed": .integer(Int64(moved.bytesServed)), "sources": SwarmReporter.json(swarm.sources)],
+            "served \(Units.bytes(moved.bytesServed))")
     }
 }

@@ -10,7 +10,8 @@ import WebRTC
 struct SwarmOptions: ParsableArguments {
     @OptionGroup var connection: ConnectionOptions
 
-    @Option(name: .customLong("tracker"), help: "A tracker, as ws://host:port/announce (repeatable); added to the link's.")
+    @Option(
+        name: .customLong("tracker"), help: "A tracker, as ws://host:port/announce (repeatable); added to the link's.")
     var trackers: [String] = []
 
     @Option(help: "Bytes a second to send at most, as 5MB.")
@@ -33,7 +34,8 @@ struct SwarmOptions: ParsableArguments {
             throw ValidationError("--tracker \(tracker): give an address as ws://host:port/announce or wss://…")
         }
         guard maxPeers > 0 else { throw ValidationError("--max-peers \(maxPeers): give at least 1") }
-        for (name, limit) in [("--upload-limit", uploadLimit), ("--download-limit", downloadLimit)] where limit?.value == 0 {
+        for (name, limit) in [("--upload-limit", uploadLimit), ("--download-limit", downloadLimit)]
+        where limit?.value == 0 {
             throw ValidationError("\(name) 0: nothing would move; leave it out for no limit")
         }
     }

@@ -23,11 +23,17 @@ struct SwarmReporter: Sendable {
                     "time": .time(time),
                 ], nil)
         case .peerJoined(_, let node, let agent):
-            tell("peer", ["nodeId": .string(node.description), "agent": .string(agent), "state": "joined"], "peer \(short(node)) joined (\(agent))")
+            tell(
+                "peer", ["nodeId": .string(node.description), "agent": .string(agent), "state": "joined"],
+                "peer \(short(node)) joined (\(agent))")
         case .peerLeft(_, let node, let reason):
             tell(
                 "peer", ["nodeId": .string(node.description), "state": "left", "reason": .string("\(reason)")],
                 "peer \(short(node)) left: \(reason)")
+        case .peerRefused(let node, let reason):
+            tell(
+                "peer", ["nodeId": .string(node.description), "state": "refused", "reason": .string("\(reason)")],
+                "peer \(short(node)) was refused: \(reason)")
         case .peerBanned(let node, let reason):
             tell(
                 "banned", ["nodeId": .string(node.description), "reason": .string(reason)],
@@ -36,7 +42,9 @@ struct SwarmReporter: Sendable {
             tell("manifest", ["bytes": .integer(Int64(bytes.count))], nil)
         case .shardVerified(let index, let origin):
             let name = modelId().map { $0.entries[index].name } ?? "\(index)"
-            tell("shard", ["index": .integer(Int64(index)), "name": .string(name), "from": .string(origin.rawValue)], nil)
+            tell(
+                "shard", ["index": .integer(Int64(index)), "name": .string(name), "from": .string(origin.rawValue)], nil
+            )
         case .shardEvicted(let index):
             tell("evicted", ["index": .integer(Int64(index))], "shard \(index) was removed to make room")
         case .originFailed(let what):
@@ -57,7 +65,8 @@ struct SwarmReporter: Sendable {
             "bytesFromPeers": .integer(Int64(moved.bytesFromPeers)),
             "bytesFromHTTP": .integer(Int64(moved.bytesFromOrigin)),
             "bytesFromDisk": .integer(Int64(moved.verifiedFromDisk)),
-            "duplicateBytes": .integer(Int64(moved.duplicateBytes)), "rejectedBytes": .integer(Int64(moved.rejectedBytes)),
+            "duplicateBytes": .integer(Int64(moved.duplicateBytes)),
+            "rejectedBytes": .integer(Int64(moved.rejectedBytes)),
             "bytesServed": .integer(Int64(moved.bytesServed)),
         ]
         if let first = moved.firstPeerByteAt, let last = moved.lastPeerByteAt {
@@ -65,6 +74,17 @@ struct SwarmReporter: Sendable {
             members["lastByteTime"] = .time(last)
         }
         return members
+    }
+
+    /// Who gave and was given how much, those that have left too.
+    static func json(_ sources: [SwarmSource]) -> JSON {
+        .array(
+            sources.map {
+                [
+                    "nodeId": .string($0.nodeID.description), "bytes": .integer(Int64($0.bytesReceived)),
+                    "bytesServed": .integer(Int64($0.bytesServed)),
+                ]
+            })
     }
 
     /// A line of JSON, or one for people where there are words for it.

@@ -38,7 +38,8 @@ struct TrackerCommand: AsyncParsableCommand {
             host: address.ip.description, port: Int(address.port), configuration: configuration)
         let bound = SocketAddress(ip: address.ip, port: UInt16(server.port))
         let url = "\(certificate == nil ? "ws" : "wss")://\(bound)/announce"
-        Terminal.output(json ? JSON.object(["event": "listening", "url": .string(url)]).serialized() : "tracker: \(url)")
+        Terminal.output(
+            json ? JSON.object(["event": "listening", "url": .string(url)]).serialized() : "tracker: \(url)")
         await Interrupt.wait()
         await server.stop()
     }

@@ -18,6 +18,10 @@ struct VerifyCommand: ParsableCommand {
     @Flag(help: "Print the result as JSON.")
     var json = false
 
+    func validate() throws {
+        guard threads > 0 else { throw ValidationError("--threads \(threads): give at least 1") }
+    }
+
     func run() throws {
         let model = try ModelFolder(opening: folder)
         let shown = Mutex((line: ProgressLine(label: "verifying"), meter: Meter()))
@@ -34,13 +38,15 @@ struct VerifyCommand: ParsableCommand {
                 JSON.object([
                     "good": .bool(report.isGood), "entries": .integer(Int64(report.findings.count)),
                     "goodBytes": .integer(Int64(report.goodBytes)),
-                    "faults": .array(report.faults.map { ["name": .string($0.entry.name), "fault": .string($0.words)] }),
+                    "faults": .array(
+                        report.faults.map { ["name": .string($0.entry.name), "fault": .string($0.words)] }),
                 ]).serialized())
         } else {
             for fault in report.faults { Terminal.output("\(fault.entry.name): \(fault.words)") }
             if report.isGood {
                 Terminal.output(
-                    "\(folder): all \(report.findings.count) shards and files are good (\(Units.bytes(report.goodBytes)))")
+                    "\(folder): all \(report.findings.count) shards and files are good (\(Units.bytes(report.goodBytes)))"
+                )
             }
         }
         guard report.isGood else {

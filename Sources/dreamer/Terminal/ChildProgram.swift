@@ -46,7 +46,8 @@ final class ChildProgram: Sendable {
         let (status, ended) = AsyncStream<Int32>.makeStream()
         self.status = status
         process.terminationHandler = { process in
-            ended.yield(process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus)
+            ended.yield(
+                process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus)
             ended.finish()
         }
         try process.run()

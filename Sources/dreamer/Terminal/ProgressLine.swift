@@ -25,7 +25,8 @@ struct ProgressLine {
 
     /// Shows a reading taken at `seconds` on any clock. Off a terminal a line appears every tenth of the way, and after 5 s.
     mutating func show(_ reading: Reading, at seconds: Double) {
-        let text = ([share(reading), Units.rate(reading.rate)] + reading.details + timeLeft(reading)).joined(separator: "  ")
+        let text = ([share(reading), Units.rate(reading.rate)] + reading.details + timeLeft(reading)).joined(
+            separator: "  ")
         if Terminal.isInteractive {
             Terminal.status(fit(bar(reading), text))
             return
@@ -46,7 +47,8 @@ struct ProgressLine {
         guard let total = reading.total else { return Units.bytes(reading.done) }
         let percent = total > 0 ? Double(reading.done) * 100 / Double(total) : 100
         // Rounded down: 100 % means that all of it is there.
-        return "\(Units.fixed((percent * 10).rounded(.down) / 10, 1)) %  \(Units.bytes(reading.done)) of \(Units.bytes(total))"
+        return
+            "\(Units.fixed((percent * 10).rounded(.down) / 10, 1)) %  \(Units.bytes(reading.done)) of \(Units.bytes(total))"
     }
 
     private func timeLeft(_ reading: Reading) -> [String] {
@@ -59,7 +61,8 @@ struct ProgressLine {
         guard let total = reading.total else { return label }
         let width = 20
         let filled = total > 0 ? min(width, reading.done * width / total) : width
-        return "\(label) [" + String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled) + "]"
+        return "\(label) [" + String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+            + "]"
     }
 
     private func fit(_ bar: String, _ text: String) -> String {

@@ -12,7 +12,10 @@ final class LineProcess: Sendable {
 
     private struct State {
         var lines: [String] = []
+        /// How many of the lines were asked for already.
+        var position = 0
         var errors = ""
+        var errorsHaveEnded = false
         var partial: [UInt8] = []
         var hasEnded = false
         var status: Int32?
@@ -47,12 +50,19 @@ final class LineProcess: Sendable {
         errors.fileHandleForReading.readabilityHandler = { [weak self] handle in
             let data = handle.availableData
             if data.isEmpty { handle.readabilityHandler = nil }
-            self?.state.withLock { $0.errors += String(decoding: data, as: UTF8.self) }
+            self?.state.withLock { state in
+                state.errors += String(decoding: data, as: UTF8.self)
+                if data.isEmpty { state.errorsHaveEnded = true }
+            }
         }
         process.terminationHandler = { [weak self] process in
+            Leash.release(process: process.processIdentifier)
             self?.state.withLock { $0.status = process.terminationStatus }
         }
         try process.run()
+        Leash.hold(process: pid)
+        // It may have ended before it was held.
+        if !process.isRunning { Leash.release(process: pid) }
     }
 
     deinit { kill() }
@@ -72,14 +82,17 @@ final class LineProcess: Sendable {
         try input.fileHandleForWriting.write(contentsOf: Data((line + "\n").utf8))
     }
 
-    /// The next line that satisfies a condition; lines before it are dropped. Throws after `limit`, or when the program
+    /// The next line that satisfies a condition; lines before it are passed over. Throws after `limit`, or when the program
     /// has ended without.
-    func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws -> String {
+    func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws
+        -> String
+    {
         let deadline = ContinuousClock.now + limit
         while true {
             let (found, ended): (String?, Bool) = state.withLock { state in
-                while !state.lines.isEmpty {
-                    let line = state.lines.removeFirst()
+                while state.position < state.lines.count {
+                    let line = state.lines[state.position]
+                    state.position += 1
                     if matches(line) { return (line, false) }
                 }
                 return (nil, state.hasEnded)
@@ -117,12 +130,23 @@ final class LineProcess: Sendable {
         }
     }
 
+    /// Every line that the program wrote to standard output so far.
+    var output: String { state.withLock { $0.lines.joined(separator: "\n") } }
+
+    /// Waits until everything that the program wrote was read, which is after its end.
+    func waitForOutputEnd(within limit: Duration = .seconds(10)) async throws {
+        let deadline = ContinuousClock.now + limit
+        while !state.withLock({ $0.hasEnded && $0.errorsHaveEnded }), ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
     /// Asks the program to stop, as Ctrl-C does.
     func interrupt() { if process.isRunning { Foundation.kill(pid, SIGINT) } }
 
     /// Ends the program without a chance to clean up.
     func kill() { if process.isRunning { Foundation.kill(pid, SIGKILL) } }
 
-    /// Stops the program, and lets it go on: for peers that fall silent.
-    func pause() { Foundation.kill(pid, SIGSTOP) }
+    /// Stops the program where it is: for peers that fall silent.
+    func pause() { if process.isRunning { Foundation.kill(pid, SIGSTOP) } }
 }

@@ -14,7 +14,8 @@ enum Programs {
     /// A Python that has a package; `nil`, with a printed reason, where there is none.
     static func python(with package: String) -> String? {
         let candidates = [
-            ProcessInfo.processInfo.environment["DREAMER_PYTHON"], Fixtures.checkout.appending(path: ".venv/bin/python3").path,
+            ProcessInfo.processInfo.environment["DREAMER_PYTHON"],
+            Fixtures.checkout.appending(path: ".venv/bin/python3").path,
             "/usr/bin/python3",
         ].compactMap { $0 }
         for candidate in candidates where FileManager.default.isExecutableFile(atPath: candidate) {

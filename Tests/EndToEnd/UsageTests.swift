@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+import Testing
+
+/// A command line that is wrong, and what is said about it.
+struct WrongUsage: Sendable, CustomTestStringConvertible {
+    let arguments: [String]
+    let words: [String]
+    var testDescription: String { "dreamer " + arguments.joined(separator: " ") }
+
+    init(_ line: String, _ words: String...) {
+        arguments = line.split(separator: " ").map(String.init)
+        self.words = words
+    }
+
+    static let all: [WrongUsage] = [
+        WrongUsage("frobnicate", "frobnicate"),
+        WrongUsage("--frobnicate", "--frobnicate"),
+        WrongUsage("pack", "model", "Usage: dreamer pack"),
+        WrongUsage("pack model.gguf", "--output"),
+        WrongUsage("pack model.gguf -o out --shard-size much", "--shard-size", "much"),
+        WrongUsage("pack model.gguf -o out --shard-size 0", "--shard-size", "0"),
+        WrongUsage("pack model.gguf -o out --hash md5", "--hash", "md5", "blake3"),
+        WrongUsage("pack model.gguf -o out --frobnicate", "--frobnicate"),
+        WrongUsage("pack model.gguf -o out --tracker nonsense", "--tracker", "nonsense", "ws://"),
+        WrongUsage("inspect", "folder"),
+        WrongUsage("inspect a b", "b"),
+        WrongUsage("verify", "folder"),
+        WrongUsage("verify model --threads many", "--threads", "many"),
+        WrongUsage("verify model --threads 0", "--threads", "0"),
+        WrongUsage("seed", "folder"),
+        WrongUsage("seed model --tracker nonsense", "--tracker nonsense", "ws://host:port"),
+        WrongUsage("seed model --tracker http://127.0.0.1:1/", "--tracker http://127.0.0.1:1/", "ws://host:port"),
+        WrongUsage("seed model --upload-limit 0", "--upload-limit 0"),
+        WrongUsage("seed model --upload-limit -5", "--upload-limit"),
+        WrongUsage("seed model --max-peers 0", "--max-peers 0"),
+        WrongUsage("seed model --max-peers x", "--max-peers", "x"),
+        WrongUsage("seed model --http ftp://example.org", "--http", "ftp://example.org"),
+        WrongUsage("seed model --bind nowhere", "--bind", "nowhere"),
+        WrongUsage("seed model --port-range 9-5", "--port-range", "9-5"),
+        WrongUsage("seed model --ice-server nonsense", "--ice-server", "nonsense"),
+        WrongUsage("seed model --ice-server turn:a:b@127.0.0.1:3478", "--ice-server", "STUN"),
+        WrongUsage("fetch", "source"),
+        WrongUsage("fetch magnet:?xt=nonsense -o out", "xt=urn:blake3"),
+        WrongUsage("fetch magnet:?xt=urn:blake3:1234 -o out", "64"),
+        WrongUsage("fetch model --http nonsense", "--http", "nonsense"),
+        WrongUsage("fetch model --p2p-only --http http://127.0.0.1:1/", "--p2p-only", "--http"),
+        WrongUsage("fetch model --experts a,b", "--experts", "a,b"),
+        WrongUsage("fetch model --stall-timeout -3", "--stall-timeout"),
+        WrongUsage("fetch model --stall-timeout soon", "--stall-timeout", "soon"),
+        WrongUsage("fetch model --disk-quota lots", "--disk-quota", "lots"),
+        WrongUsage("tracker --listen nowhere", "--listen nowhere", "127.0.0.1:8000"),
+        WrongUsage("tracker --listen 127.0.0.1:99999", "--listen 127.0.0.1:99999"),
+        WrongUsage("tracker --certificate a.pem", "--key"),
+        WrongUsage("connect --bind x", "--bind"),
+    ]
+}
+
+@Suite("Usage")
+struct UsageTests {
+    @Suite(.serialized)
+    struct Wrong {
+        @Test("wrong usage has exit status 2 and says what is wrong", arguments: WrongUsage.all)
+        func wrong(_ usage: WrongUsage) async throws {
+            let outcome = try await Scene.run(usage.arguments)
+            #expect(outcome.status == 2, "\(outcome.errors)")
+            #expect(outcome.output.isEmpty, "complaints go to standard error: \(outcome.output)")
+            for word in usage.words where !outcome.errors.contains(word) {
+                Issue.record("it does not say \(word): \(outcome.errors)")
+            }
+        }
+    }
+
+    @Test(
+        "every command explains itself",
+        arguments: ["", "pack", "inspect", "verify", "seed", "fetch", "tracker", "connect"])
+    func help(command: String) async throws {
+        let outcome = try await Scene.run((command.isEmpty ? [] : [command]) + ["--help"])
+        #expect(outcome.status == 0)
+        #expect(outcome.errors.isEmpty, "\(outcome.errors)")
+        #expect(outcome.output.contains("USAGE: dreamer \(command)"), "\(outcome.output)")
+    }
+
+    @Test("a place to write the trace that is not there is named")
+    func trace() async throws {
+        let scene = try Scene()
+        try scene.copyModel(to: "model")
+        let outcome = try await scene.run(
+            "seed", scene.path("model"), "--bind", "127.0.0.1", "--trace", scene.path("no/trace"))
+        #expect(outcome.status == 1)
+        #expect(outcome.errors.contains(scene.path("no/trace")), "\(outcome.errors)")
+    }
+
+    @Test("a port that is taken is named")
+    func port() async throws {
+        let server = try LoopbackServer { $0.readToEnd() }
+        defer { server.stop() }
+        let outcome = try await Scene.run(["tracker", "--listen", "127.0.0.1:\(server.port)"])
+        #expect(outcome.status == 1)
+        #expect(outcome.errors.contains("127.0.0.1:\(server.port)"), "\(outcome.errors)")
+        #expect(outcome.errors.split(separator: "\n").count == 1, "\(outcome.errors)")
+    }
+}
