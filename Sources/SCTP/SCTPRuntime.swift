@@ -171,7 +171,10 @@ extension SCTPRuntime {
         usrsctp_sysctl_set_sctp_max_chunks_on_queue(64 * 1024)
         // RFC 6928: ten segments to start with.
         usrsctp_sysctl_set_sctp_initial_cwnd(10)
-        usrsctp_sysctl_set_sctp_max_burst_default(10)
+        // Where a SACK lets more than this leave at once, usrsctp cuts the congestion window down to it (RFC 9260 §6.1 has
+        // 4). One SACK answers all packets that came together, so the bound has to be far above that: with 10, windows
+        // stayed at 10 packets. It is there for what follows a pause.
+        usrsctp_sysctl_set_sctp_max_burst_default(256)
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Glibc
+import SCTP
 
 /// The program: one command line for everything that Dreamer does.
 struct Dreamer: AsyncParsableCommand {
@@ -28,6 +29,8 @@ enum Main {
     static func main() async {
         // A reader of our output that went away is an error of that write, not a signal.
         signal(SIGPIPE, SIG_IGN)
+        // Bulk data allocates and frees a lot of small memory.
+        SCTPRuntime.tuneAllocator()
         do {
             var command = try Dreamer.parseAsRoot()
             if var command = command as? any AsyncParsableCommand {

@@ -12,7 +12,8 @@ struct BadTracker: Sendable, CustomTestStringConvertible {
     let complaint: String?
     let serve: @Sendable (LoopbackServer.Connection) -> Void
 
-    init(_ description: String, _ complaint: String?, _ serve: @escaping @Sendable (LoopbackServer.Connection) -> Void) {
+    init(_ description: String, _ complaint: String?, _ serve: @escaping @Sendable (LoopbackServer.Connection) -> Void)
+    {
         testDescription = description
         self.complaint = complaint
         self.serve = serve
@@ -41,7 +42,9 @@ struct BadTracker: Sendable, CustomTestStringConvertible {
         },
         BadTracker("sends a head without end", nil) { connection in
             connection.write("HTTP/1.1 101 Switching Protocols\r\n")
-            for number in 0..<100 { connection.write("X-Filler-\(number): \(String(repeating: "x", count: 1_000))\r\n") }
+            for number in 0..<100 {
+                connection.write("X-Filler-\(number): \(String(repeating: "x", count: 1_000))\r\n")
+            }
             connection.readToEnd()
         },
         BadTracker("accepts with a wrong key", "tracker ws://127.0.0.1") { connection in

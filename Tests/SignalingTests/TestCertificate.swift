@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-
-import NIOCore
-import NIOPosix
+import Foundation
 
 /// A certificate for localhost and 127.0.0.1 that nobody should trust, valid from 2020 to 2120, and its key.
 enum TestCertificate {
@@ -28,20 +26,11 @@ enum TestCertificate {
     /// Runs `body` with the paths of two files that hold certificate and key.
     static func withFiles(_ body: (_ certificate: String, _ key: String) async throws -> Void) async throws {
         let folder = "/tmp/dreamer-signaling-\(UInt64.random(in: 0...UInt64.max))"
-        let files = NonBlockingFileIO(threadPool: .singleton)
         let paths = [folder + ".crt", folder + ".key"]
         for (path, text) in zip(paths, [certificate, key]) {
-            try await files.withFileHandle(path: path, mode: .write, flags: .allowFileCreation(posixMode: 0o600)) {
-                handle in
-                try await files.write(fileHandle: handle, buffer: ByteBuffer(string: text + "\n"))
-            }
+            try Data((text + "\n").utf8).write(to: URL(filePath: path))
         }
-        do {
-            try await body(paths[0], paths[1])
-        } catch {
-            for path in paths { try? await files.remove(path: path) }
-            throw error
-        }
-        for path in paths { try await files.remove(path: path) }
+        defer { for path in paths { try? FileManager.default.removeItem(atPath: path) } }
+        try await body(paths[0], paths[1])
     }
 }

@@ -281,6 +281,22 @@ struct SimulationTests {
         #expect(fetcher.core.bannedNodes[silent.core.nodeID] != nil)
     }
 
+    @Test("a peer that is silent about the manifest holds nobody up for long")
+    func silentAboutTheManifest() {
+        let simulation = Simulation(seed: 8)
+        let model = Model(sizes: [Self.group * 4])
+        let fetcher = simulation.add(SimulatedNode(simulation, "fetcher", model: model, certificate: 9))
+        let silent = simulation.add(SimulatedNode(simulation, "silent", model: model, certificate: 1))
+        let honest = simulation.add(SimulatedNode(simulation, "honest", model: model, certificate: 2))
+        silent.start(having: [0])
+        honest.start(having: [0])
+        silent.tamper = { _, _ in nil }
+        simulation.connect(silent, fetcher)
+        simulation.run(for: .milliseconds(100))
+        simulation.connect(honest, fetcher)
+        #expect(simulation.run(for: .seconds(20), until: { fetcher.isComplete }))
+    }
+
     @Test("an idle connection is kept alive by pings, a dead one is closed after 60 s")
     func pings() {
         let simulation = Simulation(seed: 9)

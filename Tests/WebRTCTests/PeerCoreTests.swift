@@ -68,6 +68,9 @@ struct PeerCoreTests {
         let hasFailed = pair.run(for: .seconds(10)) { $0.states.0 == .failed }
         #expect(hasFailed)
         #expect(CorePair.failure(pair.events.0)?.code == .dtlsFailed)
+        let failed = pair.events.0.firstIndex { if case .stateChanged(.failed, _) = $0 { true } else { false } }
+        let closed = pair.events.0.firstIndex { if case .channelClosed = $0 { true } else { false } }
+        #expect(try #require(failed) < #require(closed), "the reason comes before the channels' end")
         let received = pair.messages.0.count + pair.messages.1.count
         #expect(received == 0)
         let other = pair.states.1

@@ -62,7 +62,8 @@ extension RDRRManifest {
         let bytes = name.utf8
         if bytes.isEmpty { return "the name is empty" }
         if bytes.contains(UInt8(ascii: "/")) || bytes.contains(UInt8(ascii: "\\")) {
-            return "the name holds a path, it could leave the folder"
+            // Quoted as Swift writes it: a terminal is not to obey what stands in a name.
+            return "the name \(String(name.prefix(100)).debugDescription) holds a path, it could leave the folder"
         }
         if bytes.contains(0) { return "the name holds a NUL character" }
         if name == "." || name == ".." { return "the name means a folder" }

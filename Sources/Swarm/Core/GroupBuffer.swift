@@ -38,9 +38,9 @@ public final class GroupBuffer: @unchecked Sendable {
     func add(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Int {
         precondition(offset >= 0 && offset + bytes.count <= count, "bytes outside the group")
         let range = offset..<offset + bytes.count
-        let isNew = words(of: range).allSatisfy { coverage[$0.index] & $0.mask == 0 }
+        guard !range.isEmpty else { return 0 }
         let before = received
-        if isNew {
+        if isUncovered(range) {
             copy(bytes, from: 0, to: offset, count: bytes.count)
             received += bytes.count
         } else {
@@ -49,18 +49,36 @@ public final class GroupBuffer: @unchecked Sendable {
                 received += 1
             }
         }
-        for word in words(of: range) { coverage[word.index] |= word.mask }
+        cover(range)
         return received - before
     }
 
-    /// The words of the coverage that a range touches, each with the range's bits in it.
-    private func words(of range: Range<Int>) -> some Sequence<(index: Int, mask: UInt64)> {
-        (range.lowerBound >> 6..<(range.upperBound + 63) >> 6).lazy.map { index in
-            let low = Swift.max(range.lowerBound - index * 64, 0)
-            let high = Swift.min(range.upperBound - index * 64, 64)
-            return (index, (UInt64.max << UInt64(low)) & (UInt64.max >> UInt64(64 - high)))
-        }
+    // A frame's ends need not lie on the borders of the coverage's words; all words between them are whole, and are many.
+
+    private func isUncovered(_ range: Range<Int>) -> Bool {
+        let (first, last) = (range.lowerBound >> 6, (range.upperBound - 1) >> 6)
+        guard first < last else { return coverage[first] & lowMask(range) & highMask(range) == 0 }
+        var any = coverage[first] & lowMask(range) | coverage[last] & highMask(range)
+        for index in first + 1..<last { any |= coverage[index] }
+        return any == 0
     }
+
+    private func cover(_ range: Range<Int>) {
+        let (first, last) = (range.lowerBound >> 6, (range.upperBound - 1) >> 6)
+        guard first < last else {
+            coverage[first] |= lowMask(range) & highMask(range)
+            return
+        }
+        coverage[first] |= lowMask(range)
+        for index in first + 1..<last { coverage[index] = .max }
+        coverage[last] |= highMask(range)
+    }
+
+    /// The bits of a range in its first word.
+    private func lowMask(_ range: Range<Int>) -> UInt64 { .max << UInt64(range.lowerBound & 63) }
+
+    /// The bits of a range in its last word.
+    private func highMask(_ range: Range<Int>) -> UInt64 { .max >> UInt64(63 - (range.upperBound - 1) & 63) }
 
     private func copy(_ bytes: UnsafeRawBufferPointer, from source: Int, to destination: Int, count: Int) {
         let part = UnsafeRawBufferPointer(rebasing: bytes[source..<source + count])

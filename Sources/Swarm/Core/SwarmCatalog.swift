@@ -52,6 +52,10 @@ public struct SwarmCatalog: Sendable {
     /// The most entries that fit a bitfield message: 64 KiB less the JSON around it, as base64.
     public static let maximumEntryCount = (ControlMessage.maximumByteCount - 64) / 4 * 3 * 8
 
+    /// The most bytes that entries may have together, 8 TiB: a node keeps some state for each group, and a manifest costs
+    /// its author nothing.
+    public static let maximumSize = 8 << 40
+
     /// The entries, by shard index.
     public let entries: [Entry]
     /// The bytes of all entries.
@@ -61,6 +65,18 @@ public struct SwarmCatalog: Sendable {
     public init(entries: [Entry]) {
         self.entries = entries
         totalSize = entries.reduce(0) { $0 + $1.size }
+    }
+
+    /// Why peers cannot exchange these entries, `nil` if they can.
+    public var objection: String? {
+        if entries.count > SwarmCatalog.maximumEntryCount {
+            return "the manifest lists \(entries.count) files, more than peers can announce"
+        }
+        if totalSize > SwarmCatalog.maximumSize {
+            return "the manifest claims \(totalSize) bytes, more than peers exchange (\(SwarmCatalog.maximumSize)); "
+                + "do not use this model unless you trust its source"
+        }
+        return nil
     }
 
     /// What a manifest lists.

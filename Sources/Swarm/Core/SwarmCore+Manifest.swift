@@ -59,13 +59,23 @@ struct ManifestAssembly {
 extension SwarmCore {
     /// Asks a peer for the manifest: one peer an attempt.
     mutating func requestManifest(now: Timestamp) {
-        guard manifest == nil, manifestAssembly == nil, failure == nil else { return }
+        guard manifest == nil, failure == nil else { return }
         let candidates = joinedPeers.filter { peer in
             peer.bulkIsOpen && peer.takesBulk && peer.pausedUntil <= now && peer.requests.count < peer.remoteMaxRequests
                 && peer.lastRequestID < .max && peer.manifestTriedAt.map { now - $0 >= .seconds(5) } ?? true
         }
-        // Who announced shards has it.
-        guard let peer = candidates.first(where: { !$0.shards.isEmpty }) ?? candidates.first else { return }
+        // Who announced shards has it. Who was asked in vain comes last.
+        let order = { (peer: Peer) in
+            (peer.manifestTriedAt ?? .zero, peer.shards.isEmpty ? 1 : 0, peer.number)
+        }
+        guard let peer = candidates.min(by: { order($0) < order($1) }) else { return }
+        if let assembly = manifestAssembly {
+            // Somebody was asked already. If nothing comes, another one is, whose turn it has not been yet.
+            guard let asked = peers[assembly.peer], let request = asked.requests[assembly.requestID],
+                now - request.lastFrameAt >= .seconds(5), peer.manifestTriedAt == nil
+            else { return }
+            cancelRequest(asked, assembly.requestID, now: now)
+        }
         peer.lastRequestID += 1
         peer.manifestTriedAt = now
         let id = peer.lastRequestID

@@ -129,8 +129,8 @@ extension SwarmCore {
     /// folder holds, ``want(_:)`` and ``begin(now:)``.
     public mutating func setCatalog(_ catalog: SwarmCatalog, manifest: [UInt8], now: Timestamp) {
         guard entries.isEmpty else { return }
-        guard catalog.entries.count <= SwarmCatalog.maximumEntryCount else {
-            fail(.manifest("the manifest lists \(catalog.entries.count) files, more than peers can announce"))
+        if let objection = catalog.objection {
+            fail(.manifest(objection))
             return
         }
         self.manifest = manifest

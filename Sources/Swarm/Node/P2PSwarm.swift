@@ -218,8 +218,9 @@ public final class P2PSwarm: Sendable {
     private func prepare(_ bytes: [UInt8]) async throws {
         do {
             let manifest = try RDRRManifest(parsing: bytes)
-            let store = ModelStore(
-                folder: folder, manifestDigest: link.manifestDigest, catalog: SwarmCatalog(manifest))
+            let catalog = SwarmCatalog(manifest)
+            if let objection = catalog.objection { throw SwarmFailure.manifest(objection) }
+            let store = ModelStore(folder: folder, manifestDigest: link.manifestDigest, catalog: catalog)
             engine.store = store
             let wanted = configuration.wanted(manifest)
             if !wanted.isEmpty { try store.prepare(manifest: bytes) }

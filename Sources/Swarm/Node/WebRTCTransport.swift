@@ -93,8 +93,7 @@ final class WebRTCLink: OfferedLink {
             switch event {
             case .channel(let channel): incoming(channel)
             case .stateChanged(.failed), .stateChanged(.closed):
-                if let failure = connection.failure { didFail("\(failure)") }
-                didClose(connection.failure.map { "\($0)" } ?? "the connection was closed")
+                didEnd("the connection was closed")
             default: break
             }
         }
@@ -180,7 +179,7 @@ final class WebRTCLink: OfferedLink {
             if isBulk { handler.onBulk(isText, bytes) } else { handler.onControl(isText, bytes) }
         }
         handler.onOversizedMessage = { [weak self] in self?.state.withLock { $0.handler }?.onOversizedMessage(isBulk) }
-        handler.onClose = { [weak self] in self?.didClose("a channel was closed") }
+        handler.onClose = { [weak self] in self?.didEnd("a channel was closed") }
         if isBulk {
             handler.onBufferedAmountLow = { [weak self] in self?.state.withLock { $0.handler }?.onBulkLow() }
             channel.setBufferedAmountLowThreshold(512 * 1024)
@@ -197,10 +196,15 @@ final class WebRTCLink: OfferedLink {
         if isBulk { handler?.onBulkOpen() } else { handler?.onControlOpen() }
     }
 
-    /// What ends a connection that was up is told by ``didClose(_:)`` alone.
-    private func didFail(_ reason: String) {
-        let handler = state.withLock { $0.controlIsOpen ? nil : $0.handler }
-        handler?.onFailure(reason)
+    /// A channel or the connection has ended; a failure is told by the channels first.
+    private func didEnd(_ what: String) {
+        let failure = connection.failure.map { "\($0)" }
+        if let failure {
+            // What ends a connection that was up is told by its closing alone.
+            let handler = state.withLock { $0.controlIsOpen ? nil : $0.handler }
+            handler?.onFailure(failure)
+        }
+        didClose(failure ?? what)
     }
 
     private func didClose(_ reason: String) {

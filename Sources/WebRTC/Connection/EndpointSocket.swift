@@ -28,6 +28,9 @@ final class EndpointSocket: Sendable {
     /// As many requests as are remembered: 100 pairs of 20 connections, each with its copies, fit.
     fileprivate static let transactionLimit = 4096
 
+    /// As many remote addresses as unverified checks may bring in: whoever knows a ufrag can forge sources.
+    private static let addressLimit = 4096
+
     /// The address that the socket is bound to.
     let localAddress: SocketAddress
 
@@ -175,7 +178,9 @@ final class EndpointSocket: Sendable {
                 guard let connection = routes.byUfrag[ufrag] else { return nil }
                 // The peer that checks us will speak DTLS from there. The check is not yet verified, so it takes no
                 // address that another connection owns; the selected pair does.
-                if routes.byAddress[source] == nil { routes.byAddress[source] = connection }
+                if routes.byAddress[source] == nil, routes.byAddress.count < Self.addressLimit {
+                    routes.byAddress[source] = connection
+                }
                 return connection
             }
         }

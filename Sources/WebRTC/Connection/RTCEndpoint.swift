@@ -93,7 +93,8 @@ public final class RTCEndpoint: Sendable {
             state.extra = []
             return all
         }
-        for socket in sockets { socket.close() }
+        // After what closed connections still have to say, which waits on the loop.
+        loop.execute { for socket in sockets { socket.close() } }
         loop.stop()
     }
 

@@ -287,7 +287,8 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.association.maxPacketSize = (configuration.maxDatagramSize - DTLSTransport.recordOverhead) & ~3
         settings.maxMessageSize = configuration.maxMessageSize
         if let size = configuration.sendBuffer { settings.association.sendBuffer = size }
-        settings.remoteMaxMessageSize = Int(clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
+        settings.remoteMaxMessageSize = Int(
+            clamping: remote?.maxMessageSize ?? SessionDescription.defaultMaxMessageSize)
         do {
             channels = try DataChannelMultiplexer(configuration: settings)
         } catch {
@@ -312,8 +313,9 @@ public struct PeerCore: ~Copyable, Sendable {
     /// Ends everything because of a failure.
     mutating func fail(_ code: PeerConnectionError.Code, _ message: String) {
         guard state != .closed, state != .failed else { return }
-        end()
+        // The reason comes before the channels' end, so that whoever reads them learns it.
         setState(.failed, PeerConnectionError(code, message))
+        end()
     }
 
     /// Ends the connection; what tells the peer waits in the next drain. Repeated calls are harmless.

@@ -93,7 +93,8 @@ final class HostilePeer: Sendable {
         var configuration = PeerConnection.Configuration()
         configuration.sendBuffer = behaviour.sendBuffer
         let session = HostileSession(
-            PeerConnection(endpoint: endpoint, configuration: configuration), role: role, certificateDigest: SHA256.hash(endpoint.certificate.der),
+            PeerConnection(endpoint: endpoint, configuration: configuration), role: role,
+            certificateDigest: SHA256.hash(endpoint.certificate.der),
             manifest: model.manifest)
         state.withLock { $0.sessions.append(session) }
         return session
@@ -108,10 +109,14 @@ final class HostilePeer: Sendable {
         offer.answer(sdp: behaviour.editAnswer(try await session.connection.accept(offer: description).description))
     }
 
+    /// An offer, once.
     private func offer() async -> [TrackerOffer] {
+        guard sessions.isEmpty else { return [] }
         let session = session(.offerer)
         session.listen(behaviour)
-        guard let control = try? session.connection.createDataChannel("control", options: .init(subprotocol: "dreamer/1")),
+        guard
+            let control = try? session.connection.createDataChannel(
+                "control", options: .init(subprotocol: "dreamer/1")),
             let bulk = try? session.connection.createDataChannel(
                 "bulk", options: .init(isOrdered: false, subprotocol: "dreamer/1")),
             let sdp = try? await session.connection.createOffer().description
@@ -223,7 +228,8 @@ final class HostileSession: Sendable {
 
     /// Sends a frame.
     func send(
-        _ kind: BulkHeader.Kind, request: UInt32, shard: UInt32, offset: UInt64 = 0, isEnd: Bool = false, _ data: [UInt8]
+        _ kind: BulkHeader.Kind, request: UInt32, shard: UInt32, offset: UInt64 = 0, isEnd: Bool = false,
+        _ data: [UInt8]
     ) async throws {
         let header = BulkHeader(kind: kind, isEnd: isEnd, requestID: request, shardIndex: shard, offset: offset)
         try await channel("bulk").send(header.bytes + data)

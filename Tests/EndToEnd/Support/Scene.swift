@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import RDRR
 import Signaling
+import Synchronization
 import Testing
 import Wire
 
@@ -67,7 +68,8 @@ final class Scene: Sendable {
         let source = try source ?? MagnetLink(to: SampleModel.shared.get().manifest).description
         return try LineProcess(
             Programs.dreamer,
-            ["fetch", source, "-o", path(copy), "--bind", "127.0.0.1", "--json"] + trackers.flatMap { ["--tracker", $0] }
+            ["fetch", source, "-o", path(copy), "--bind", "127.0.0.1", "--json"]
+                + trackers.flatMap { ["--tracker", $0] }
                 + more)
     }
 
@@ -109,10 +111,15 @@ struct SampleModel: Sendable {
     /// Keeps the files.
     private let scene: Scene
 
+    private static let leftover = Mutex("")
     static let shared = Result { try SampleModel() }
 
     private init() throws {
         scene = try Scene()
+        let leftover = scene.folder
+        SampleModel.leftover.withLock { $0 = leftover }
+        // What is static is never let go.
+        atexit { SampleModel.leftover.withLock { _ = try? FileManager.default.removeItem(atPath: $0) } }
         file = scene.path("model.gguf")
         folder = scene.path("model")
         try SyntheticModel(size: 6 << 20).write(to: file)
