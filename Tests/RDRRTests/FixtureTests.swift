@@ -8,9 +8,9 @@ import Wire
 struct FixtureTests {
     @Test(
         "the first generation: fileName, a hash function for each shard, no offsets",
-        .enabled(if: Fixtures.folder != nil))
+        .enabled(if: ModelFixtures.folder != nil))
     func firstGeneration() throws {
-        let folder = try ModelFolder(opening: "\(try #require(Fixtures.folder))/rdrr/dreamer-tiny-model")
+        let folder = try ModelFolder(opening: "\(try #require(ModelFixtures.folder))/dreamer-tiny-model")
         let manifest = folder.manifest
         #expect(manifest.generation == .g0)
         #expect(manifest.modelId == "tiny-test")
@@ -24,14 +24,14 @@ struct FixtureTests {
 
     @Test(
         "the second generation: its placeholder hash is refused; with a real hash its tensors.json is read",
-        .enabled(if: Fixtures.folder != nil))
+        .enabled(if: ModelFixtures.folder != nil))
     func secondGeneration() throws {
-        let bytes = try #require(Fixtures.bytes("doppler-mini-model/manifest.json"))
+        let bytes = try #require(ModelFixtures.bytes("doppler-mini-model/manifest.json"))
         let error = failure { () throws(RDRRError) in _ = try RDRRManifest(parsing: bytes) }
         #expect(error?.code == .invalid)
         #expect(error?.place == "shards[0].hash")
 
-        let shard = try #require(Fixtures.bytes("doppler-mini-model/shard-0.bin"))
+        let shard = try #require(ModelFixtures.bytes("doppler-mini-model/shard-0.bin"))
         let json = try JSON(parsing: bytes).setting(["shards", 0, "hash"], to: .string(Hex.encode(SHA256.hash(shard))))
         var manifest = try parse(json)
         #expect(manifest.generation == .g1)
@@ -41,7 +41,7 @@ struct FixtureTests {
         #expect(manifest.group(named: "layer.1")?.layer == 1)
         #expect(manifest.unlistedFiles == ["tensors.json", "tokenizer.json"])
         #expect(manifest.warnings.count == 2)
-        try manifest.addTensors(parsing: #require(Fixtures.bytes("doppler-mini-model/tensors.json")))
+        try manifest.addTensors(parsing: #require(ModelFixtures.bytes("doppler-mini-model/tensors.json")))
         #expect(manifest.tensors.count == 20)
         #expect(manifest.shards[0].matches(whole: shard))
         #expect(!manifest.shards[0].matches(whole: Array(shard[1...])))
@@ -49,9 +49,9 @@ struct FixtureTests {
 
     @Test(
         "published manifests are read; `blake3` keys of a sha256 manifest are SHA-256",
-        .enabled(if: Fixtures.folder != nil))
+        .enabled(if: ModelFixtures.folder != nil))
     func published() throws {
-        let bytes = try #require(Fixtures.bytes("manifests/gemma-3-270m-it-q4k-ehf16-af32.manifest.json"))
+        let bytes = try #require(ModelFixtures.bytes("manifests/gemma-3-270m-it-q4k-ehf16-af32.manifest.json"))
         let manifest = try RDRRManifest(parsing: bytes)
         #expect(manifest.generation == .g2)
         #expect(manifest.shards.count == 6)
@@ -62,9 +62,9 @@ struct FixtureTests {
         #expect(ModelInspector(manifest).text.contains("gemma-3-270m"))
     }
 
-    @Test("one expert of a packed layer is a slice of a few megabytes", .enabled(if: Fixtures.folder != nil))
+    @Test("one expert of a packed layer is a slice of a few megabytes", .enabled(if: ModelFixtures.folder != nil))
     func packedExperts() throws {
-        let bytes = try #require(Fixtures.bytes("manifests/diffusiongemma-26b-a4b-it-q4k-ehf16-af16.manifest.json"))
+        let bytes = try #require(ModelFixtures.bytes("manifests/diffusiongemma-26b-a4b-it-q4k-ehf16-af16.manifest.json"))
         let manifest = try RDRRManifest(parsing: bytes)
         #expect(manifest.experts?.count == 128)
         #expect(manifest.experts?.perToken == 8)
@@ -81,9 +81,9 @@ struct FixtureTests {
 
     @Test(
         "tensors of other packings are read: int4 by descriptor, 4-bit weights with companions",
-        .enabled(if: Fixtures.folder != nil))
+        .enabled(if: ModelFixtures.folder != nil))
     func fragments() throws {
-        let text = try JSON(parsing: #require(Fixtures.bytes("fragments/w4a16-tensors.json")))
+        let text = try JSON(parsing: #require(ModelFixtures.bytes("fragments/w4a16-tensors.json")))
         let shard: JSON = [
             "filename": "s.bin", "size": .integer(67_108_864), "hash": .string(String(repeating: "00", count: 32)),
             "offset": 0,

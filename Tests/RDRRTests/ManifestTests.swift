@@ -217,7 +217,7 @@ struct ManifestTests {
         var random = Entropy(seed: 0xD1CE)
         var seeds = [Array(sampleManifest().serialized().utf8)]
         for path in ["dreamer-tiny-model/manifest.json", "doppler-mini-model/manifest.json"] {
-            if let bytes = Fixtures.bytes(path) { seeds.append(bytes) }
+            if let bytes = ModelFixtures.bytes(path) { seeds.append(bytes) }
         }
         let words = [
             "-1", "0", "1e99", "9007199254740993", "1152921504606846976", "\"../x\"", "null", "[]", "{}", "\"\"",

@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import RDRR
+import TestSupport
 import Wire
 
-/// Real model files, where there are any: the folder named by `DREAMER_FIXTURES`, or one beside the checkout.
-enum Fixtures {
-    static let folder: String? = {
-        if let named = getenv("DREAMER_FIXTURES") { return String(cString: named) }
-        let beside = "../shared/fixtures"
-        if access(beside, R_OK) == 0 { return beside }
-        print("skipped: no real model files; set DREAMER_FIXTURES to the folder that holds them")
-        return nil
-    }()
+/// Real model files, where there are any.
+enum ModelFixtures {
+    static let folder: String? = Fixtures.external("rdrr")
 
     static func bytes(_ path: String) -> [UInt8]? {
-        folder.flatMap { readFile("\($0)/rdrr/\(path)") }
+        folder.flatMap { readFile("\($0)/\(path)") }
     }
 }
 

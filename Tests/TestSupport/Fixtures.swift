@@ -17,17 +17,21 @@ public enum Fixtures {
         try [UInt8](Data(contentsOf: URL(filePath: path(name))))
     }
 
-    /// A file of the folder of real files (`DREAMER_FIXTURES`, else `../shared/fixtures` beside the checkout); `nil`,
-    /// with a printed reason, where it is absent, so that the test can be skipped.
+    /// The folder of larger real files: `DREAMER_FIXTURES`, else a folder `fixtures` that any neighbour of the checkout
+    /// holds.
+    public static let external: String? = {
+        if let named = ProcessInfo.processInfo.environment["DREAMER_FIXTURES"] { return named }
+        let parent = checkout.deletingLastPathComponent()
+        let neighbours = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
+        return neighbours.sorted().map { parent.appending(path: "\($0)/fixtures").path }
+            .first { FileManager.default.fileExists(atPath: $0) }
+    }()
+
+    /// A file of the folder of real files; `nil`, with a printed reason, where it is absent, so that the test can be
+    /// skipped.
     public static func external(_ name: String) -> String? {
-        let root =
-            ProcessInfo.processInfo.environment["DREAMER_FIXTURES"]
-            ?? checkout.deletingLastPathComponent().appending(path: "shared/fixtures").path
-        let path = root + "/" + name
-        guard FileManager.default.fileExists(atPath: path) else {
-            print("skipped: no \(path) (set DREAMER_FIXTURES to the folder that has \(name))")
-            return nil
-        }
-        return path
+        if let path = external.map({ "\($0)/\(name)" }), FileManager.default.fileExists(atPath: path) { return path }
+        print("skipped: no real file \(name); set DREAMER_FIXTURES to the folder that holds such files")
+        return nil
     }
 }

@@ -133,6 +133,10 @@ extension SwarmCore {
     /// the connection, and the third close bans.
     mutating func checkSilence(_ peer: Peer, now: Timestamp) {
         var isSilent = false
+        // Of a channel that gives chunks up, the end of a cancelled request may be lost: it does not take a place for ever.
+        for request in peer.requests.values where request.isCancelled && now - request.lastFrameAt >= .seconds(30) {
+            peer.requests[request.id] = nil
+        }
         for request in peer.requests.values.sorted(by: { $0.id < $1.id }) where !request.isCancelled {
             let quiet = now - request.lastFrameAt
             if quiet >= .seconds(15) {

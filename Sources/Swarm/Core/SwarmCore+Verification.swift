@@ -72,9 +72,11 @@ extension SwarmCore {
     public mutating func groupWritten(
         entry: Int, group: Int, buffer: GroupBuffer, error: String? = nil, now: Timestamp
     ) {
-        defer { pool.give(buffer) }
+        let wasFull = pool.inUse >= SwarmCore.bufferLimit
         // After a discard the completion is of no interest any more.
-        guard let state = state(entry), state.writing[group] === buffer else { return }
+        let isExpected = self.state(entry)?.writing[group] === buffer
+        pool.give(buffer)
+        guard isExpected, let state = state(entry) else { return }
         state.writing[group] = nil
         if let error {
             state.tentative[group] = nil
@@ -85,7 +87,7 @@ extension SwarmCore {
         state.setStatus(group, .stored)
         if state.sharesGroups { state.unannounced.append(group) }
         if state.stored.isFull { finish(state) }
-        if pool.inUse == SwarmCore.bufferLimit { schedule(now: now) }
+        if wasFull { schedule(now: now) }
     }
 
     // MARK: - Values

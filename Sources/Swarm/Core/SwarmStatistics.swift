@@ -64,6 +64,9 @@ extension SwarmCore {
         joinedPeers.filter { $0.hasWhole(index) }.map { snapshot($0) }
     }
 
+    /// Whether a connection is one of a peer: `control` has opened on it, and it was not closed.
+    public func knows(_ handle: PeerHandle) -> Bool { peers[handle] != nil }
+
     /// The nodes that were banned, and why.
     public var bannedNodes: [NodeID: String] { bans }
 

@@ -158,7 +158,13 @@ final class ModelStore: Sendable {
 
     private func openFile(_ index: Int) throws(StoreError) -> OpenFile {
         if let file = files.withLock({ $0[index] }) { return file }
-        let file = try OpenFile(reading: path(index))
+        let file: OpenFile
+        do throws(StoreError) {
+            file = try OpenFile(reading: path(index))
+        } catch {
+            // Groups that are verified are served before the file is whole, those of an earlier run included.
+            file = try OpenFile(reading: partPath(index))
+        }
         keep(file, index)
         return file
     }

@@ -18,7 +18,7 @@ public final class P2PSwarm: Sendable {
         /// Limits and names.
         public var core = SwarmConfiguration()
         /// Which entries are fetched, by the protocol's shard index. The default is all.
-        public var wanted: @Sendable (RDRRManifest) -> [Int] = { Array($0.entries.indices) }
+        public var wanted: @Sendable (RDRRManifest) throws -> [Int] = { Array($0.entries.indices) }
         /// Offers that an announce carries while more peers are welcome.
         public var offersPerAnnounce = 5
         /// Files that are hashed at a time when the folder is looked through.
@@ -37,17 +37,23 @@ public final class P2PSwarm: Sendable {
     /// What happens. At most 1,000 events wait; the oldest of more are lost.
     public let events: AsyncStream<SwarmEvent>
 
-    private struct State {
+    fileprivate struct State {
         var manifest: RDRRManifest?
         var isReady = false
         var failure: (any Error)?
         var hasLeft = false
         var isComplete = false
+        var isExamining = false
+        /// Nodes whose offer was answered a moment ago, and until when no other of theirs is.
+        var answered: [NodeID: Timestamp] = [:]
         var waiters = Waiters()
         var offers: [UInt64: any OfferedLink] = [:]
         var lastOffer: UInt64 = 0
         var joinedAt = Timestamp.zero
     }
+
+    /// Whether the folder is being looked through.
+    public var isExamining: Bool { state.withLock { $0.isExamining } }
 
     private let configuration: Configuration
     private let transport: any SwarmTransport
@@ -222,9 +228,12 @@ public final class P2PSwarm: Sendable {
             if let objection = catalog.objection { throw SwarmFailure.manifest(objection) }
             let store = ModelStore(folder: folder, manifestDigest: link.manifestDigest, catalog: catalog)
             engine.store = store
-            let wanted = configuration.wanted(manifest)
+            let wanted = try configuration.wanted(manifest)
             if !wanted.isEmpty { try store.prepare(manifest: bytes) }
+            state.withLock { $0.isExamining = true }
             let found = await examine(store)
+            state.withLock { $0.isExamining = false }
+            try Task.checkCancellation()
             try displaceWrongFiles(found, wanted: Set(wanted), store)
             try checkRoom(found, wanted: wanted, store)
             engine.input { core, now in
@@ -259,7 +268,7 @@ public final class P2PSwarm: Sendable {
         let threads = max(1, configuration.verifyThreads)
         return await withTaskGroup(of: (Int, ModelStore.Found).self) { group in
             var found: [Int: ModelStore.Found] = [:]
-            for index in entries {
+            for index in entries where !Task.isCancelled {
                 if index >= threads, let (earlier, state) = await group.next() { found[earlier] = state }
                 group.addTask { (index, store.examine(index)) }
             }
@@ -410,9 +419,12 @@ extension P2PSwarm: PeerMeeting {
     }
 
     public func answer(offer sdp: String) async -> String? {
-        guard !state.withLock({ $0.hasLeft }), let node = transport.nodeID(inOffer: sdp),
-            engine.query({ $0.shouldAnswer(node, now: MonotonicClock.now) }),
-            let (link, answer) = try? await transport.answer(offer: sdp)
+        let now = MonotonicClock.now
+        guard let node = transport.nodeID(inOffer: sdp), engine.query({ $0.shouldAnswer(node, now: now) }),
+            // Some more than the peers: not all of them come up.
+            engine.linkCount < configuration.core.maxPeers + 16,
+            // Offers of one node that come by several trackers at once would run between the same two sockets.
+            state.withLock({ $0.mayAnswer(node, now: now) }), let (link, answer) = try? await transport.answer(offer: sdp)
         else { return nil }
         engine.add(link)
         return answer
@@ -445,4 +457,14 @@ private final class EventRelay: Sendable {
     func connect(_ handler: @escaping @Sendable (SwarmEvent) -> Void) { self.handler.withLock { $0 = handler } }
 
     func deliver(_ event: SwarmEvent) { handler.withLock { $0 }?(event) }
+}
+
+extension P2PSwarm.State {
+    /// Whether an offer of a node may be answered now; if so, no other of its offers is for 5 s.
+    fileprivate mutating func mayAnswer(_ node: NodeID, now: Timestamp) -> Bool {
+        answered = answered.filter { $0.value > now }
+        guard !hasLeft, answered[node] == nil else { return false }
+        answered[node] = now + .seconds(5)
+        return true
+    }
 }

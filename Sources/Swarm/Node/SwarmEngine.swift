@@ -23,6 +23,9 @@ final class SwarmEngine: Sendable {
         var isProcessing = false
         var isDirty = false
         var hasLeft = false
+        /// Whose channels are being filled, so that a peer's frames keep their order; and for whom there is more to do.
+        var pumping: Set<PeerHandle> = []
+        var pumpAgain: Set<PeerHandle> = []
     }
 
     private let state: Mutex<State>
@@ -118,7 +121,18 @@ final class SwarmEngine: Sendable {
                     self?.onEvent(.warning("a connection to a peer could not be made: \(reason)"))
                 },
                 onClose: { [weak self] reason in self?.linkClosed(handle, reason) }))
+        // A connection on which `control` never opens is nobody to the core, and would stay for ever.
+        clock.schedule(at: MonotonicClock.now + SwarmEngine.openingTimeout) { [weak self] in
+            guard let self, self.link(handle) != nil, !self.query({ $0.knows(handle) }) else { return }
+            self.linkClosed(handle, "no channel was opened")
+        }
     }
+
+    /// How many connections there are, those included whose channels are not open.
+    var linkCount: Int { state.withLock { $0.links.count } }
+
+    /// How long a connection may take until `control` opens: more than ICE's patience (39.5 s, RFC 8863 §4).
+    private static let openingTimeout = Duration.seconds(60)
 
     private func linkClosed(_ handle: PeerHandle, _ reason: String) {
         let link = state.withLock { $0.links.removeValue(forKey: handle) }
@@ -199,8 +213,29 @@ final class SwarmEngine: Sendable {
 
     private func link(_ handle: PeerHandle) -> (any PeerLink)? { state.withLock { $0.links[handle] } }
 
-    /// Fills a peer's channel with frames, their bytes read from the files straight into its buffer.
+    /// Fills a peer's channel with frames. One thread at a time does, so that a proof stays before its chunks.
     private func pump(_ handle: PeerHandle) {
+        let isFree = state.withLock { state in
+            guard state.pumping.insert(handle).inserted else {
+                state.pumpAgain.insert(handle)
+                return false
+            }
+            return true
+        }
+        guard isFree else { return }
+        var goOn = true
+        while goOn {
+            fill(handle)
+            goOn = state.withLock { state in
+                if state.pumpAgain.remove(handle) != nil { return true }
+                state.pumping.remove(handle)
+                return false
+            }
+        }
+    }
+
+    /// Makes frames while the peer's channel has room, their bytes read from the files straight into its buffer.
+    private func fill(_ handle: PeerHandle) {
         guard let link = link(handle) else { return }
         while link.bulkBufferedAmount < SwarmEngine.highWaterMark {
             let (frame, store) = state.withLock { state in
@@ -224,8 +259,8 @@ final class SwarmEngine: Sendable {
                     if !isRead { room.storeBytes(of: 0, as: UInt8.self) }
                 }
             }
+            if !isSent || !isRead { input { $0.frameFailed(frame, now: $1) } }
             guard isSent else { return }
-            if !isRead { input { $0.frameFailed(frame, now: $1) } }
         }
     }
 
@@ -307,7 +342,12 @@ final class SwarmEngine: Sendable {
                 self?.fetchFailed(id, "\(error)", isPermanent: origin.isPermanent(error))
             }
         }
-        state.withLock { $0.fetches[id] = task }
+        let isLate = state.withLock { state in
+            if state.hasLeft { return true }
+            state.fetches[id] = task
+            return false
+        }
+        if isLate { task.cancel() }
     }
 
     private func received(_ id: OriginRequestID, _ bytes: [UInt8]) {

@@ -131,10 +131,13 @@ public final class DataChannel: Sendable {
         try await send(isText: false, bytes)
     }
 
-    /// Closes the channel: what is queued is still sent, then the stream is reset (RFC 8831 §6.7). Repeated calls are
-    /// harmless.
+    /// Closes the channel: what is queued is still sent, then the stream is reset (RFC 8831 §6.7). Messages that were not
+    /// read are lost. Repeated calls are harmless.
     public func close() {
         connection.closeChannel(key)
+        // What nobody will read must not keep the connection from reading on.
+        queue.abandon()
+        connection.resumeReading()
     }
 
     private func send(isText: Bool, _ bytes: [UInt8]) async throws(PeerConnectionError) {
@@ -204,7 +207,16 @@ extension DataChannel {
     /// Has events handed to `handler` instead of ``messages``. What happened before is not told again: set it as soon as
     /// the channel is made, or on the event loop's thread when the channel comes in.
     package func setHandler(_ handler: Handler?) {
-        state.withLock { $0.handler = handler }
+        release { $0.handler = handler }
+    }
+
+    /// Changes the handler; what the old one holds is released after the lock.
+    private func release(_ body: (inout Guarded) -> Void) {
+        let old = state.withLock { state in
+            defer { body(&state) }
+            return state.handler
+        }
+        _ = consume old
     }
 
     /// Sends a binary message of `binaryCount` bytes that `fill` writes in place. False when the channel is not open.
@@ -265,7 +277,7 @@ extension DataChannel {
         queue.finish(failure)
         handler?.onClose()
         // The handler often holds whoever holds the channel.
-        state.withLock { $0.handler = nil }
+        release { $0.handler = nil }
     }
 
     private func change(_ body: (inout Guarded) -> Void) -> Handler? {

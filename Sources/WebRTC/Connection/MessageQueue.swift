@@ -9,6 +9,7 @@ final class MessageQueue: Sendable {
         var head = 0
         var byteCount = 0
         var finished = false
+        var isAbandoned = false
         var failure: PeerConnectionError?
         var waiter: CheckedContinuation<Void, Never>?
     }
@@ -23,12 +24,22 @@ final class MessageQueue: Sendable {
     /// Puts a message in, even above the bound: it has left SCTP already.
     func put(_ message: DataChannel.Message) {
         let waiter = state.withLock { state in
-            guard !state.finished else { return nil as CheckedContinuation<Void, Never>? }
+            guard !state.finished, !state.isAbandoned else { return nil as CheckedContinuation<Void, Never>? }
             state.messages.append(message)
             state.byteCount += message.byteCount
             return state.waiter.take()
         }
         waiter?.resume()
+    }
+
+    /// Throws away what waits, and what comes after.
+    func abandon() {
+        state.withLock { state in
+            state.isAbandoned = true
+            state.messages = []
+            state.head = 0
+            state.byteCount = 0
+        }
     }
 
     /// Ends the sequence after what is still waiting.

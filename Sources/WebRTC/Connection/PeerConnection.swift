@@ -18,6 +18,9 @@ public final class PeerConnection: Sendable {
         public var iceServers: [ICEServer] = []
         /// How long gathering may take before the offer or answer goes out with what was found.
         public var gatheringTimeout: Duration = .seconds(3)
+        /// How long a path is looked for before the connection fails (RFC 8863 §4: at least 39.5 s). Longer where a person
+        /// carries the descriptions.
+        public var patience: Duration = .milliseconds(39_500)
         /// Told everything that the connection tells its handler, and every decision of ICE besides; on the event loop's
         /// thread, with no lock held. For traces.
         public var observer: (@Sendable (Event) -> Void)?
@@ -76,6 +79,7 @@ public final class PeerConnection: Sendable {
         settings.keyLog = endpoint.configuration.keyLog
         settings.includesLoopback = endpoint.configuration.usesLoopback
         settings.gatheringTimeout = configuration.gatheringTimeout
+        settings.patience = configuration.patience
         settings.sendBuffer = configuration.sendBuffer
         settings.dreamerAttribute = configuration.dreamerAttribute
         settings.reportsDecisions = configuration.observer != nil
@@ -113,6 +117,7 @@ public final class PeerConnection: Sendable {
     ) throws(PeerConnectionError) -> DataChannel {
         let channel: DataChannel = try guarded.withLock { (state) throws(PeerConnectionError) in
             let key = try state.core.openChannel(label: label, options: options)
+            state.core.setLowThreshold(DataChannel.highWaterMark / 2, of: key)
             let channel = DataChannel(label: label, options: options, key: key, connection: self)
             state.channels[key] = channel
             return channel
@@ -178,15 +183,19 @@ public final class PeerConnection: Sendable {
         _ side: RTCEndpoint.Side, avoiding peer: [SocketAddress], servers: [SocketAddress]
     ) throws(PeerConnectionError) {
         let sockets = try endpoint.sockets(for: side, avoiding: peer)
-        let ufrag = try guarded.withLock { (state) throws(PeerConnectionError) in
-            try state.core.start(
-                as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
-                servers: servers,
-                now: endpoint.loop.now)
-            state.sockets = sockets
-            return state.core.localUfrag
+        do {
+            try guarded.withLock { (state) throws(PeerConnectionError) in
+                try state.core.start(
+                    as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
+                    servers: servers, now: endpoint.loop.now)
+                state.sockets = sockets
+                // Under the lock, so that a connection that is closed meanwhile is taken off again, not put on after.
+                for socket in sockets { socket.add(self, ufrag: state.core.localUfrag) }
+            }
+        } catch {
+            for socket in sockets { endpoint.retire(socket) }
+            throw error
         }
-        for socket in sockets { socket.add(self, ufrag: ufrag) }
         process()
     }
 
@@ -224,7 +233,12 @@ public final class PeerConnection: Sendable {
 
     /// Has events handed to `handler` on the event loop's thread, with no lock held.
     public func setHandler(_ handler: (@Sendable (Event) -> Void)?) {
-        guarded.withLock { $0.handler = handler }
+        // What the old handler holds is released after the lock: its end may call this connection.
+        let old = guarded.withLock { state in
+            defer { state.handler = handler }
+            return state.handler
+        }
+        _ = consume old
     }
 }
 
@@ -354,7 +368,10 @@ extension PeerConnection {
             return
         }
         work.outbox.withMessage { channel.didReceive(isText: isText, $0) }
-        if channel.isFull { guarded.withLock { $0.readingPaused = true } }
+        guard channel.isFull else { return }
+        guarded.withLock { $0.readingPaused = true }
+        // Whoever took a message in between found nothing to resume.
+        if !channel.isFull { guarded.withLock { $0.readingPaused = false } }
     }
 
     private func handle(_ event: PeerCore.Event, _ sockets: [EndpointSocket]) {
@@ -387,7 +404,10 @@ extension PeerConnection {
             guarded.withLock { $0.channels[key] }?.didOpen()
         case .incomingChannel(let key, let label, let options):
             let channel = DataChannel(label: label, options: options, key: key, connection: self)
-            guarded.withLock { $0.channels[key] = channel }
+            guarded.withLock { state in
+                state.channels[key] = channel
+                state.core.setLowThreshold(DataChannel.highWaterMark / 2, of: key)
+            }
             tell(.channel(channel))
             channel.didOpen()
         case .bufferedAmountLow(let key):

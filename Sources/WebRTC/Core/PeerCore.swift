@@ -90,6 +90,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var gatheringTimeout = Duration.seconds(3)
         /// The value of `a=dreamer:` in our description.
         public var dreamerAttribute: DreamerAttribute?
+        /// How long a path is looked for before the connection fails (RFC 8863 §4).
+        public var patience = Duration.milliseconds(39_500)
         /// Whether decisions of ICE are reported.
         public var reportsDecisions = false
         /// The largest message that we take, told in our description.
@@ -178,6 +180,7 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.role = side == .offerer ? .controlling : .controlled
         settings.allowsLoopback = configuration.includesLoopback
         settings.gatheringTimeout = configuration.gatheringTimeout
+        settings.pacTimeout = configuration.patience
         settings.stunServers = servers
         settings.reportsDecisions = configuration.reportsDecisions
         ice = ICEAgent(configuration: settings, entropy: entropy.split())

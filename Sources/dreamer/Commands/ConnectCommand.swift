@@ -26,7 +26,10 @@ struct ConnectCommand: AsyncParsableCommand {
         let endpoint = try connection.makeEndpoint()
         defer { endpoint.close() }
         let trace = try connection.openTrace()
-        let peer = PeerConnection(endpoint: endpoint, configuration: connection.peerConfiguration)
+        var settings = connection.peerConfiguration
+        // A person carries the answer, and may take a day.
+        settings.patience = .seconds(24 * 3600)
+        let peer = PeerConnection(endpoint: endpoint, configuration: settings)
         defer { peer.close() }
         let (incoming, arrived) = AsyncStream<DataChannel>.makeStream()
         peer.setHandler { event in

@@ -27,6 +27,24 @@ struct DemoCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                try await demonstrate()
+                return true
+            }
+            group.addTask {
+                await Interrupt.wait()
+                return false
+            }
+            let isFinished = try await group.next() ?? false
+            group.cancelAll()
+            // The other task ends too: programs are stopped and the folder is removed on its way out.
+            while let _ = try? await group.next() {}
+            if !isFinished { throw CommandFailure("stopped") }
+        }
+    }
+
+    private func demonstrate() async throws {
         let folder = URL(filePath: work ?? NSTemporaryDirectory() + "dreamer-demo-\(getpid())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { if work == nil { try? FileManager.default.removeItem(at: folder) } }

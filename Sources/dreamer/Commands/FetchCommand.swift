@@ -55,6 +55,9 @@ struct FetchCommand: AsyncParsableCommand {
         let discovery = try options.discovery(target.link)
         // An origin has to be shut down, so it is made when nothing else can fail.
         let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
+        guard !discovery.isEmpty || origin != nil || target.manifest != nil else {
+            throw CommandFailure("the link names no tracker and no web address; give --tracker or --http")
+        }
         var configuration = configuration
         // Nobody to wait for.
         if discovery.isEmpty { configuration.core.originGrace = .zero }
@@ -78,7 +81,14 @@ struct FetchCommand: AsyncParsableCommand {
         configuration.core.p2pOnly = p2pOnly
         if let experts {
             configuration.wanted = { manifest in
-                let needed = Set(experts.indices.flatMap { manifest.shards(forExpert: $0) })
+                var needed: Set<Int> = []
+                for expert in experts.indices {
+                    let shards = manifest.shards(forExpert: expert)
+                    guard !shards.isEmpty else {
+                        throw CommandFailure("--experts \(expert): \(manifest.modelId) has no expert of this number")
+                    }
+                    needed.formUnion(shards)
+                }
                 return needed.sorted() + Array(manifest.entries.indices.dropFirst(manifest.shards.count))
             }
         }
@@ -127,7 +137,8 @@ struct FetchCommand: AsyncParsableCommand {
         while !Task.isCancelled {
             let progress = swarm.progress
             let now = Clock.seconds
-            if progress.bytesVerified != lastVerified {
+            // Looking through the folder is no standstill, however long it takes.
+            if progress.bytesVerified != lastVerified || swarm.isExamining {
                 lastVerified = progress.bytesVerified
                 lastNews = now
             }

@@ -19,12 +19,17 @@ struct PeerChat {
     /// Sends what is typed and shows what arrives, until either side ends.
     func run(_ lines: inout AsyncStream<String>.Iterator) async throws {
         let shows = Task { [self] in
-            for try await message in chat.messages {
-                if case .text(let text) = message { Terminal.output("> \(text)") }
+            do {
+                for try await message in chat.messages {
+                    if case .text(let text) = message { Terminal.output("> \(printable(text))") }
+                }
+                Terminal.note("The other side has left.")
+                // Ends the wait for a line that nobody will read.
+                exit(0)
+            } catch {
+                Terminal.note("dreamer: the connection was lost: \(error)")
+                exit(1)
             }
-            Terminal.note("The other side has left.")
-            // Ends the wait for a line that nobody will read.
-            exit(0)
         }
         let receives = Task { [self] in
             do { try await receiveFiles() } catch { Terminal.note("dreamer: receiving files has ended: \(error)") }
@@ -45,6 +50,11 @@ struct PeerChat {
         for _ in 0..<200 where chat.bufferedAmount + files.bufferedAmount > 0 {
             try await Task.sleep(for: .milliseconds(10))
         }
+    }
+
+    /// Text of the other side without what terminals take for commands.
+    private func printable(_ text: String) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{FFFD}" : $0 }))
     }
 
     private func send(_ path: String) async throws {
@@ -86,8 +96,9 @@ struct PeerChat {
                 let name = header["name"]?.string, let size = header["size"]?.integer, size >= 0,
                 let digest = header["blake3"]?.string.flatMap({ BLAKE3.Digest(hex: $0) })
             else { throw CommandFailure("the other side sent something that is no file") }
-            guard !name.isEmpty, name != ".", name != "..", !name.contains(where: { $0 == "/" || $0 == "\0" }) else {
-                throw CommandFailure("the other side sent a file with the name \(name), which is not allowed")
+            // A name with a dot in front could be a shell's start file.
+            guard !name.isEmpty, !name.hasPrefix("."), !name.utf8.contains(where: { $0 == 0x2F || $0 < 0x20 }) else {
+                throw CommandFailure("the other side sent a file with the name \(printable(name)), which is not allowed")
             }
             try await receive(name, Int(size), digest, &messages)
         }
@@ -99,7 +110,7 @@ struct PeerChat {
     ) async throws {
         let path = "\(downloads)/\(name)"
         let partial = path + ".part"
-        let descriptor = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw CommandFailure("\(partial): \(String(cString: strerror(errno)))") }
         var isComplete = false
         defer {

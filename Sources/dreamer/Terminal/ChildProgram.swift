@@ -3,7 +3,7 @@ import Foundation
 import Synchronization
 import Wire
 
-/// Another run of this very program, beside this one. It ends with this one at the latest.
+/// Another run of this very program, beside this one. It is stopped when nobody holds it any more.
 final class ChildProgram: Sendable {
     private let process: Process
     private let arguments: [String]
@@ -65,8 +65,13 @@ final class ChildProgram: Sendable {
 
     /// Waits for the end. Throws unless it ended well.
     func finish() async throws {
-        for await status in status where status != 0 {
-            throw CommandFailure("dreamer \(arguments.joined(separator: " ")) ended with status \(status)")
+        try await withTaskCancellationHandler {
+            for await status in status where status != 0 {
+                throw CommandFailure("dreamer \(arguments.joined(separator: " ")) ended with status \(status)")
+            }
+            try Task.checkCancellation()
+        } onCancel: {
+            stop()
         }
     }
 
