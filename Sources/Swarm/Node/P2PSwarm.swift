@@ -256,7 +256,8 @@ public final class P2PSwarm: Sendable {
             engine.input { $0.begin(now: $1) }
             for meeting in discovery { meeting.update(discoveryStatus()) }
         } catch {
-            let failure = error as? SwarmFailure
+            let failure =
+                error as? SwarmFailure
                 ?? (error is StoreError ? .storage("\(error)") : .manifest("\(error)"))
             engine.input { core, _ in core.giveUp(failure) }
             throw failure
@@ -296,7 +297,8 @@ public final class P2PSwarm: Sendable {
         let needed = wanted.reduce(0) { sum, index in
             switch found[index] {
             case .whole: sum
-            case .part(_, let groups): sum + max(0, store.catalog.entries[index].size - groups.count * SwarmCatalog.groupSize)
+            case .part(_, let groups):
+                sum + max(0, store.catalog.entries[index].size - groups.count * SwarmCatalog.groupSize)
             default: sum + store.catalog.entries[index].size
             }
         }
@@ -424,7 +426,8 @@ extension P2PSwarm: PeerMeeting {
             // Some more than the peers: not all of them come up.
             engine.linkCount < configuration.core.maxPeers + 16,
             // Offers of one node that come by several trackers at once would run between the same two sockets.
-            state.withLock({ $0.mayAnswer(node, now: now) }), let (link, answer) = try? await transport.answer(offer: sdp)
+            state.withLock({ $0.mayAnswer(node, now: now) }),
+            let (link, answer) = try? await transport.answer(offer: sdp)
         else { return nil }
         engine.add(link)
         return answer

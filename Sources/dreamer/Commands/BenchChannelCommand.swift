@@ -9,7 +9,8 @@ import Wire
 struct BenchChannelCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "channel",
-        abstract: "Measure one data channel between two processes on this machine: rate, processor time, round trip, set-up.")
+        abstract:
+            "Measure one data channel between two processes on this machine: rate, processor time, round trip, set-up.")
 
     @Option(help: "How much is sent.")
     var size: ByteCount = ByteCount(1 << 30)
@@ -33,7 +34,9 @@ struct BenchChannelCommand: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        guard (65...262_144).contains(message.value) else { throw ValidationError("--message: give 65 bytes to 256 KiB") }
+        guard (65...262_144).contains(message.value) else {
+            throw ValidationError("--message: give 65 bytes to 256 KiB")
+        }
         guard size.value >= message.value else { throw ValidationError("--size: give one message at least") }
         guard pings > 0, rounds > 0 else { throw ValidationError("--pings and --rounds: give at least 1") }
     }
@@ -201,7 +204,8 @@ private final class SendingBench: @unchecked Sendable {
             let own = rusage.own.cpuSeconds - cpuBefore
             return [
                 ("megabytesPerSecond", gigabytes * 1000 / seconds),
-                ("cpuSecondsPerGB", (own + (Double(text) ?? 0)) / gigabytes), ("senderCPUSecondsPerGB", own / gigabytes),
+                ("cpuSecondsPerGB", (own + (Double(text) ?? 0)) / gigabytes),
+                ("senderCPUSecondsPerGB", own / gigabytes),
                 ("pingP50Microseconds", (roundTrips.quantile(0.5) ?? 0) * 1e6),
                 ("pingP99Microseconds", (roundTrips.quantile(0.99) ?? 0) * 1e6),
             ]

@@ -107,7 +107,12 @@ struct BenchHashCommand: ParsableCommand {
             BLAKE3Kernel.supported.map { kernel in
                 ("BLAKE3 \(kernel.rawValue)", { _ = BLAKE3.hash($0, kernel: kernel) })
             } + [
-                ("SHA-1", { var hash = SHA1(); hash.update($0); _ = hash.finalize() }),
+                (
+                    "SHA-1",
+                    {
+                        var hash = SHA1(); hash.update($0); _ = hash.finalize()
+                    }
+                ),
                 ("SHA-256", { _ = SHA256.hash($0) }),
             ]
         var rates = ways.map { _ in Samples() }
@@ -160,11 +165,13 @@ struct BenchHashCommand: ParsableCommand {
             let ratios = duel.ours.ratios(to: duel.theirs)
             table.add(
                 "\(duel.threads)", duel.ours.text(0), duel.theirs.text(0), ratios.text(2),
-                ratios.quantile(0).map { Units.fixed($0, 2) } ?? "-", ratios.quantile(1).map { Units.fixed($0, 2) } ?? "-")
+                ratios.quantile(0).map { Units.fixed($0, 2) } ?? "-",
+                ratios.quantile(1).map { Units.fixed($0, 2) } ?? "-")
         }
         for line in table.lines { Terminal.output(line) }
         if let start {
-            Terminal.output("b3sum's own start, \(Units.fixed(start * 1000, 1)) ms, is taken off its times; digests equal")
+            Terminal.output(
+                "b3sum's own start, \(Units.fixed(start * 1000, 1)) ms, is taken off its times; digests equal")
         } else {
             Terminal.output("\(b3sum) is not installed (Debian: b3sum), so there is nothing to compare with")
         }

@@ -114,7 +114,9 @@ struct BenchSwarmCommand: ParsableCommand {
         guard let folder = opendir(".build/demo") else { return nil }
         defer { closedir(folder) }
         while let entry = readdir(folder) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if name.hasSuffix(".gguf") { return ".build/demo/\(name)" }
         }
         return nil

@@ -41,7 +41,9 @@ struct FetchCommand: AsyncParsableCommand {
         if let http, !HTTPOrigin.isAddress(http) {
             throw ValidationError("--http \(http): give a web address as http://host/path or https://…")
         }
-        guard stallTimeout >= 0 else { throw ValidationError("--stall-timeout \(stallTimeout): give seconds, 0 for no limit") }
+        guard stallTimeout >= 0 else {
+            throw ValidationError("--stall-timeout \(stallTimeout): give seconds, 0 for no limit")
+        }
         if source.hasPrefix("magnet:") {
             do { _ = try MagnetLink(parsing: source) } catch { throw ValidationError("\(error)") }
         }

@@ -54,7 +54,9 @@ struct PeerChat {
 
     /// Text of the other side without what terminals take for commands.
     private func printable(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{FFFD}" : $0 }))
+        String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{FFFD}" : $0 }))
     }
 
     private func send(_ path: String) async throws {
@@ -98,7 +100,8 @@ struct PeerChat {
             else { throw CommandFailure("the other side sent something that is no file") }
             // A name with a dot in front could be a shell's start file.
             guard !name.isEmpty, !name.hasPrefix("."), !name.utf8.contains(where: { $0 == 0x2F || $0 < 0x20 }) else {
-                throw CommandFailure("the other side sent a file with the name \(printable(name)), which is not allowed")
+                throw CommandFailure(
+                    "the other side sent a file with the name \(printable(name)), which is not allowed")
             }
             try await receive(name, Int(size), digest, &messages)
         }
