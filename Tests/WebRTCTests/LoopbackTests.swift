@@ -47,9 +47,7 @@ struct LoopbackTests {
     @Test("a message goes each way, and closing ends both sides")
     func echo() async throws {
         let pair = try LoopbackPair()
-        let start = ContinuousClock.now
         let (first, second, channel, other) = try await pair.connect()
-        print("connected in", ContinuousClock.now - start)
         #expect(other.label == "test")
         try await channel.send("hello")
         var there = other.messages.makeAsyncIterator()

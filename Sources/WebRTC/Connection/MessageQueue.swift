@@ -65,6 +65,10 @@ final class MessageQueue: Sendable {
                     if state.head == state.messages.count {
                         state.messages.removeAll(keepingCapacity: true)
                         state.head = 0
+                    } else if state.head >= 16, state.head * 2 >= state.messages.count {
+                        // A queue that is never quite empty lets go of what was taken all the same.
+                        state.messages.removeFirst(state.head)
+                        state.head = 0
                     }
                     return .message(message, wasFull: wasFull && state.byteCount < Self.capacity)
                 }

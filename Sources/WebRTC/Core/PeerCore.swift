@@ -165,9 +165,6 @@ public struct PeerCore: ~Copyable, Sendable {
         remote?.messageSizeLimit ?? Int(SessionDescription.defaultMaxMessageSize)
     }
 
-    /// The lane and NAT that the peer's description tells (`a=dreamer:`).
-    public var remoteDreamerAttribute: DreamerAttribute? { remote?.dreamer }
-
     /// Makes the ICE agent and begins to gather on these sockets and from these STUN servers.
     public mutating func start(
         as side: Side, localAddresses: [SocketAddress], servers: [SocketAddress], now: Timestamp
