@@ -64,6 +64,7 @@ let package = Package(
         .target(name: "ICE", dependencies: ["Wire", "Hashing"], swiftSettings: strict),
         .target(name: "DTLS", dependencies: ["Wire", "COpenSSL"], swiftSettings: strict),
         .target(name: "SCTP", dependencies: ["Wire", "CUSRSCTP"], swiftSettings: strict),
+        .target(name: "Recovery", dependencies: ["Wire"], swiftSettings: strict),
         .target(name: "SDP", dependencies: ["Wire"], swiftSettings: strict),
         .target(name: "NetIO", dependencies: ["Wire", "CNetIO"], swiftSettings: strict),
         .target(
@@ -113,6 +114,7 @@ let package = Package(
             name: "SCTPTests", dependencies: ["SCTP", "SCTPTestSupport", "Wire", "TestSupport"],
             // The tests' clock must reach usrsctp, a shared library.
             linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic-symbol=gettimeofday"])]),
+        .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "Wire", "TestSupport"]),
         .testTarget(name: "SDPTests", dependencies: ["SDP", "Wire", "TestSupport"]),
         .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
         .testTarget(

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Wire
+
+// Between DTLS and SCTP, for peers that both ask for it:
+//
+//     association of flow 0 ─┐ SCTP packets                       ┌─▶ association of flow 0
+//     association of flow 1 ─┤                                    ├─▶ association of flow 1
+//                            ▼                                    │
+//                       SendStream ──▶ packets ~~ path ~~▶ ReceiveStream
+//                            ▲             │  ◀~~ ACK ~~
+//                     lost ──┴─ LossDetector ──▶ RateController (window, pacing)
+//
+// SCTP sees a path that loses nothing and reorders nothing, so its own congestion control (Reno's) never acts; how much
+// leaves is decided here, once for all flows, from the path's delivery rate.
+
+/// A link that loses nothing, over one DTLS session: it numbers packets, acknowledges, repairs and paces them, and
+/// carries the SCTP packets of a few associations, each in order, the first before the others.
+///
+/// It does no I/O. Feed it with ``receive(_:now:)`` and ``enqueue(_:flow:)``; after any call take ``takePackets(flow:_:)``
+/// and ``transmit(into:now:)``, and call ``handleTimeout(now:)`` at ``nextDeadline``.
+public struct ReliableLink: ~Copyable, Sendable {
+    /// How a link is set up.
+    public struct Configuration: Hashable, Sendable {
+        /// The longest packet, the plaintext of one DTLS record, in bytes.
+        public var maxPacketSize: Int
+        /// What a record and its datagram add to a packet on the path, in bytes.
+        public var overhead = 65
+        /// A first guess of the round trip; RFC 9002 §6.2.2 has 333 ms.
+        public var roundTrip: Duration = .milliseconds(333)
+
+        /// A configuration for packets of this size.
+        public init(maxPacketSize: Int) {
+            self.maxPacketSize = maxPacketSize
+        }
+    }
+
+    /// How many flows there are; the lower comes first.
+    public static let flowCount = 2
+
+    /// What became of packets.
+    public struct Statistics: Hashable, Sendable {
+        /// Packets with a number, repetitions included.
+        public var packetsSent: UInt64 = 0
+        /// Packets that arrived, duplicates excluded.
+        public var packetsReceived: UInt64 = 0
+        /// Packets taken for lost.
+        public var packetsLost: UInt64 = 0
+        /// Of these, those that arrived after all.
+        public var spuriousLosses: UInt64 = 0
+        /// Packets that broke a rule, or did not fit, and were dropped.
+        public var packetsDropped: UInt64 = 0
+        /// Probes sent because nothing came back.
+        public var probes: UInt64 = 0
+        /// SCTP packets that were dropped because too much waited.
+        public var overflows: UInt64 = 0
+    }
+
+    private let configuration: Configuration
+    private var outgoing0 = SendStream()
+    private var outgoing1 = SendStream()
+    private var incoming0 = ReceiveStream()
+    private var incoming1 = ReceiveStream()
+
+    private var detector = LossDetector()
+    private var received = ReceivedNumbers()
+    private var ack = AckRanges()
+    private var rtt: RoundTripTime
+    private var controller: RateController
+
+    /// Bytes that arrived at the peer, as the path counts them, and when the last of them did.
+    private var delivered: UInt64 = 0
+    private var deliveredAt: Int64 = 0
+    private var firstSentAt: Int64 = 0
+    /// Until so much is delivered, samples show what the application had, not what the path can.
+    private var appLimitedUntil: UInt64 = 0
+    /// When pacing lets the next packet go.
+    private var nextSendAt: Int64 = 0
+    /// Probes in a row without an answer, and how many packets may leave outside of the window for them.
+    private var probeCount = 0
+    private var probesDue = 0
+    private var lastActivity: Int64 = 0
+    /// Whether pacing or the window, not a lack of data, ended the last transmission.
+    private var isPaced = false
+    /// What became of packets.
+    public private(set) var statistics = Statistics()
+
+    /// A link on which nothing was sent.
+    public init(configuration: Configuration) {
+        self.configuration = configuration
+        let roundTrip = max(1, configuration.roundTrip.nanoseconds)
+        rtt = RoundTripTime(initial: roundTrip)
+        controller = RateController(
+            packetSize: configuration.maxPacketSize + configuration.overhead, roundTrip: roundTrip)
+    }
+
+    // MARK: - Facts
+
+    /// What the path was seen to deliver, in bytes a second, overhead included; 0 before it is known.
+    public var deliveryRate: Double { controller.deliveryRate }
+    /// The smoothed round-trip time, queues included; `nil` before the first sample.
+    public var smoothedRoundTrip: Duration? { rtt.hasSample ? .nanoseconds(rtt.smoothed) : nil }
+    /// The least round-trip time of the last seconds; `nil` before the first sample.
+    public var leastRoundTrip: Duration? { rtt.hasSample ? .nanoseconds(controller.leastRoundTrip) : nil }
+    /// Bytes in flight, overhead included.
+    public var bytesInFlight: Int { detector.inFlight }
+    /// How many bytes may be in flight.
+    public var congestionWindow: Int { controller.window }
+    /// What the controller does.
+    var phase: RateController.Phase { controller.phase }
+
+    /// How much an association should hold for sending so that this link never runs dry: twice what is under way with
+    /// the queue on the path, in bytes.
+    public var usefulBuffer: Int {
+        Int(min(2 * controller.deliveryRate * Double(rtt.hasSample ? rtt.smoothed : 0) * 1e-9, 1e9))
+    }
+
+    /// Bytes of a flow that wait to be sent for the first time.
+    public func queuedBytes(flow: Int) -> Int { flow == 0 ? outgoing0.unsent : outgoing1.unsent }
+
+    // MARK: - SCTP's side
+
+    /// Takes SCTP packets of a flow.
+    public mutating func enqueue(_ packets: borrowing PacketBuffer, flow: Int) {
+        packets.withUnsafeBytes { all in
+            for index in 0..<packets.count {
+                let packet = UnsafeRawBufferPointer(rebasing: all[packets.range(index)])
+                let fits = flow == 0 ? outgoing0.append(packet) : outgoing1.append(packet)
+                if !fits { statistics.overflows &+= 1 }
+            }
+        }
+    }
+
+    /// Hands out the SCTP packets of a flow that are whole, in order.
+    public mutating func takePackets(flow: Int, _ body: (RawSpan) -> Void) {
+        if flow == 0 {
+            incoming0.takePackets { body(RawSpan(_unsafeBytes: $0)) }
+        } else {
+            incoming1.takePackets { body(RawSpan(_unsafeBytes: $0)) }
+        }
+    }
+}
+
+// MARK: - Receiving
+
+extension ReliableLink {
+    /// Whether the plaintext of a record belongs to this layer.
+    public static func owns(_ record: RawSpan) -> Bool {
+        record.byteCount > 0 && record.unsafeLoad(as: UInt8.self) == RecoveryHeader.marker
+    }
+
+    /// Takes the plaintext of a record that ``owns(_:)`` names. What breaks a rule is dropped and counted.
+    public mutating func receive(_ record: RawSpan, now: Timestamp) {
+        let now = now.nanoseconds
+        var reader = ByteReader(record)
+        do throws(WireError) {
+            if try !receive(&reader, now) { statistics.packetsDropped &+= 1 }
+        } catch {
+            statistics.packetsDropped &+= 1
+        }
+    }
+
+    private mutating func receive(_ reader: inout ByteReader, _ now: Int64) throws(WireError) -> Bool {
+        _ = try reader.readUInt8()
+        let flags = try reader.readUInt8()
+        guard flags & ~RecoveryHeader.knownBits == 0 else { return false }
+        var number: UInt64?
+        if flags & RecoveryHeader.numbered != 0 {
+            let full = RecoveryHeader.expand(
+                try reader.readUInt32(), near: received.largest.map { $0 + 1 } ?? 0)
+            // DTLS drops replays, so this is a path that duplicates before it or a peer that repeats itself.
+            guard !received.contains(full) else { return false }
+            number = full
+        }
+        lastActivity = now
+        while reader.remaining > 0 {
+            switch try reader.readUInt8() {
+            case RecoveryHeader.dataFrame:
+                let flow = try reader.readUInt8()
+                let length = Int(try reader.readUInt16())
+                let offset = try reader.readUInt64()
+                let bytes = try reader.readSpan(length)
+                guard number != nil, flow < UInt8(Self.flowCount) else { return false }
+                let isKept = bytes.withUnsafeBytes {
+                    flow == 0 ? incoming0.insert($0, at: offset) : incoming1.insert($0, at: offset)
+                }
+                guard isKept else { return false }
+            case RecoveryHeader.ackFrame:
+                guard try ack.read(from: &reader, expected: detector.largestAcked.map { $0 + 1 } ?? 0),
+                    acknowledge(now)
+                else { return false }
+            case RecoveryHeader.pingFrame:
+                break
+            default:
+                return false
+            }
+        }
+        guard let number else { return true }
+        received.insert(number, now: now)
+        statistics.packetsReceived &+= 1
+        return true
+    }
+
+    private mutating func acknowledge(_ now: Int64) -> Bool {
+        var outcome = LossDetector.Outcome()
+        let wasLargest = detector.largestAcked
+        guard
+            detector.receive(
+                ack, now: now, rtt: rtt, outcome: &outcome,
+                onAcked: { packet in
+                    let range = packet.offset..<packet.offset + UInt64(packet.length)
+                    if packet.flow == 0 { outgoing0.acknowledge(range) } else { outgoing1.acknowledge(range) }
+                })
+        else { return false }
+        guard outcome.ackedBytes > 0 else { return true }
+        var roundTrip: Int64?
+        if let sentAt = outcome.largestSentAt, wasLargest.map({ ack.largest > $0 }) ?? true {
+            rtt.update(sample: now - sentAt, ackDelay: ack.delay)
+            roundTrip = max(1, rtt.latest - min(ack.delay, ReceivedNumbers.maxAckDelay))
+        }
+        delivered += UInt64(outcome.ackedBytes)
+        deliveredAt = now
+        if let newest = outcome.newest { firstSentAt = newest.sentAt }
+        probeCount = 0
+        probesDue = 0
+        findLosses(now, &outcome)
+        statistics.spuriousLosses = detector.spuriousLosses
+        controller.acknowledged(
+            outcome, roundTrip: roundTrip, delivered: delivered, inFlight: detector.inFlight, now: now)
+        return true
+    }
+
+    private mutating func findLosses(_ now: Int64, _ outcome: inout LossDetector.Outcome) {
+        detector.detectLosses(now: now, rtt: rtt, outcome: &outcome) { packet in
+            let range = packet.offset..<packet.offset + UInt64(packet.length)
+            if packet.flow == 0 { outgoing0.markLost(range) } else { outgoing1.markLost(range) }
+        }
+        statistics.packetsLost &+= UInt64(outcome.lostPackets)
+    }
+}
+
+// MARK: - Sending
+
+extension ReliableLink {
+    /// Puts what may leave now behind the packets of `buffer`, each for one DTLS record.
+    public mutating func transmit(into buffer: inout PacketBuffer, now: Timestamp) {
+        let now = now.nanoseconds
+        isPaced = false
+        nextSendAt = max(nextSendAt, now - Self.pacingCredit)
+        let limit = controller.window
+        while true {
+            let flow = outgoing0.hasData ? 0 : 1
+            let isProbe = probesDue > 0
+            guard isProbe || outgoing0.hasData || outgoing1.hasData else { break }
+            if !isProbe {
+                // The first flow is small and waits for nothing but a window that is far overdrawn.
+                guard detector.inFlight < (flow == 0 ? 2 * limit : limit) else {
+                    isPaced = true
+                    break
+                }
+                guard flow == 0 || nextSendAt <= now else {
+                    isPaced = true
+                    break
+                }
+            }
+            send(flow: flow, into: &buffer, now)
+            if isProbe { probesDue -= 1 }
+        }
+        if !isPaced, detector.inFlight < limit {
+            appLimitedUntil = max(1, delivered + UInt64(detector.inFlight))
+        }
+        if received.isDue(now: now) { sendAck(into: &buffer, now) }
+    }
+
+    private mutating func send(flow: Int, into buffer: inout PacketBuffer, _ now: Int64) {
+        let limit = configuration.maxPacketSize
+        if detector.inFlight == 0 {
+            firstSentAt = now
+            deliveredAt = now
+        }
+        var packet = SentPacket(
+            sentAt: now, offset: 0, length: 0, size: 0, delivered: delivered, deliveredAt: deliveredAt,
+            firstSentAt: firstSentAt, flow: UInt8(flow), state: .inFlight,
+            isAppLimited: delivered < appLimitedUntil)
+        let number = detector.sent.next
+        buffer.append(maximumLength: limit) { room in
+            room[0] = RecoveryHeader.marker
+            room[1] = RecoveryHeader.numbered
+            room.storeBytes(
+                of: UInt32(truncatingIfNeeded: number).bigEndian, toByteOffset: 2, as: UInt32.self)
+            var used = RecoveryHeader.numberedLength
+            if received.isWaiting, received.frameLength <= limit / 2 {
+                let length = received.frameLength
+                received.write(into: UnsafeMutableRawBufferPointer(rebasing: room[used...]), now: now)
+                used += length
+            }
+            let space = limit - used - RecoveryHeader.dataFrameOverhead
+            guard let (range, _) = flow == 0 ? outgoing0.take(space) : outgoing1.take(space) else {
+                room[used] = RecoveryHeader.pingFrame
+                return used + 1
+            }
+            packet.offset = range.lowerBound
+            packet.length = UInt32(range.count)
+            room[used] = RecoveryHeader.dataFrame
+            room[used + 1] = UInt8(flow)
+            room.storeBytes(of: UInt16(range.count).bigEndian, toByteOffset: used + 2, as: UInt16.self)
+            room.storeBytes(of: range.lowerBound.bigEndian, toByteOffset: used + 4, as: UInt64.self)
+            used += RecoveryHeader.dataFrameOverhead
+            let bytes = UnsafeMutableRawBufferPointer(rebasing: room[used..<used + range.count])
+            if flow == 0 { outgoing0.read(range, into: bytes) } else { outgoing1.read(range, into: bytes) }
+            return used + range.count
+        }
+        let size = buffer[buffer.count - 1].byteCount + configuration.overhead
+        packet.size = UInt32(size)
+        _ = detector.packetSent(packet)
+        statistics.packetsSent &+= 1
+        lastActivity = now
+        nextSendAt += Int64(Double(size) * 1e9 / controller.pacingRate)
+    }
+
+    private mutating func sendAck(into buffer: inout PacketBuffer, _ now: Int64) {
+        let length = RecoveryHeader.unnumberedLength + received.frameLength
+        buffer.append(maximumLength: length) { room in
+            room[0] = RecoveryHeader.marker
+            room[1] = 0
+            received.write(
+                into: UnsafeMutableRawBufferPointer(rebasing: room[RecoveryHeader.unnumberedLength...]), now: now)
+            return length
+        }
+    }
+}
+
+// MARK: - Time
+
+extension ReliableLink {
+    /// How long pacing gathers credit before it asks to be called (nanoseconds): a train of packets at once costs far
+    /// less than as many calls, and half a millisecond's worth is a queue that nobody notices.
+    private static let pacingStep: Int64 = 500_000
+    /// How much credit a pause leaves (nanoseconds).
+    fileprivate static let pacingCredit: Int64 = 1_000_000
+    /// How long an idle link keeps its memory (nanoseconds).
+    private static let idleTime: Int64 = 1_000_000_000
+    /// Probes in a row after which the path is taken for stalled (RFC 9002 §7.6.1: three).
+    private static let stallProbes = 3
+    /// The longest wait between probes (nanoseconds); ICE notices a dead path after 30 s (RFC 7675).
+    private static let longestProbeTimeout: Int64 = 3_000_000_000
+
+    /// When ``handleTimeout(now:)`` is due, `nil` while nothing waits.
+    public var nextDeadline: Timestamp? {
+        var deadline = Int64.max
+        if let ackAt = received.deadline { deadline = min(deadline, ackAt) }
+        if let lossTime = detector.lossTime { deadline = min(deadline, lossTime) }
+        if let probeAt { deadline = min(deadline, probeAt) }
+        if isPaced, detector.inFlight < controller.window { deadline = min(deadline, nextSendAt + Self.pacingStep) }
+        return deadline == .max ? nil : Timestamp(nanoseconds: deadline)
+    }
+
+    private var probeAt: Int64? {
+        guard detector.lossTime == nil, let sentAt = detector.newestSentAt else { return nil }
+        let timeout = rtt.probeTimeout << Int64(min(probeCount, 10))
+        return sentAt + min(timeout, max(Self.longestProbeTimeout, 2 * rtt.smoothed))
+    }
+
+    /// Tells that time has passed. Early and repeated calls are harmless.
+    public mutating func handleTimeout(now: Timestamp) {
+        let now = now.nanoseconds
+        if let lossTime = detector.lossTime, now >= lossTime {
+            var outcome = LossDetector.Outcome()
+            findLosses(now, &outcome)
+            controller.acknowledged(
+                outcome, roundTrip: nil, delivered: delivered, inFlight: detector.inFlight, now: now)
+        } else if let probeAt, now >= probeAt {
+            probeCount += 1
+            probesDue = 2
+            statistics.probes &+= 1
+            if !outgoing0.hasData { outgoing0.markOldestLost(configuration.maxPacketSize) }
+            if !outgoing0.hasData, !outgoing1.hasData { outgoing1.markOldestLost(configuration.maxPacketSize) }
+            if probeCount == Self.stallProbes { controller.pathStalled() }
+        }
+    }
+
+    /// Gives back memory that an idle link holds. Call it now and then.
+    public mutating func trim(now: Timestamp) {
+        guard now.nanoseconds - lastActivity > Self.idleTime else { return }
+        outgoing0.trim()
+        outgoing1.trim()
+        incoming0.trim()
+        incoming1.trim()
+    }
+}
