@@ -74,6 +74,9 @@ let package = Package(
         .target(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
+        // The laboratory: links on virtual time.
+        .target(name: "NATLab", dependencies: ["Wire"], swiftSettings: strict),
+
         // Above the stack: trackers, HTTP and the command line, over well-kept packages.
         .target(
             name: "Signaling",
@@ -120,6 +123,7 @@ let package = Package(
         .testTarget(
             name: "WebRTCTests",
             dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
+        .testTarget(name: "NATLabTests", dependencies: ["NATLab", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
             name: "SwarmTests",
