@@ -117,7 +117,7 @@ let package = Package(
             name: "SCTPTests", dependencies: ["SCTP", "SCTPTestSupport", "Wire", "TestSupport"],
             // The tests' clock must reach usrsctp, a shared library.
             linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic-symbol=gettimeofday"])]),
-        .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "Wire", "TestSupport"]),
+        .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "NATLab", "Wire", "TestSupport"]),
         .testTarget(name: "SDPTests", dependencies: ["SDP", "Wire", "TestSupport"]),
         .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
         .testTarget(

@@ -35,7 +35,7 @@ struct RateController {
     /// The window in start-up, in products of bandwidth and delay.
     private static let startupWindowGain = 2.0
     /// The window later.
-    private static let windowGain = 1.6
+    private static let windowGain = 1.25
     /// Round trips between probes.
     private static let cruiseRounds = 6
     /// How long the least round trip is believed (nanoseconds).
@@ -78,6 +78,11 @@ struct RateController {
     /// What may be in flight at most, after a queue was seen to overflow.
     private var inFlightLimit = Int.max
     private var windowBeforeProbe = 0
+    private var aggregation = AckAggregation()
+    /// The least round trip since the last probe began.
+    private var cycleLeastRTT: Int64 = .max
+    /// The window that is kept while others keep the queue full, 0 while nobody does.
+    private var competingWindow = 0
 
     /// A controller for packets of so many bytes; `roundTrip` in nanoseconds is a first guess.
     init(packetSize: Int, roundTrip: Int64) {
@@ -109,10 +114,15 @@ struct RateController {
         roundLost += outcome.lostBytes
         roundLostPackets += outcome.lostPackets
         roundAcked += outcome.ackedBytes
-        if let roundTrip { roundLeastRTT = min(roundLeastRTT, roundTrip) }
+        if let roundTrip {
+            roundLeastRTT = min(roundLeastRTT, roundTrip)
+            cycleLeastRTT = min(cycleLeastRTT, roundTrip)
+        }
         let isRoundStart = noteRound(outcome.newest, delivered)
         noteBandwidth(outcome.newest, delivered, now)
+        aggregation.update(acked: outcome.ackedBytes, rate: bandwidth.value, round: round, now: now)
         if isRoundStart {
+            compete()
             judgeLosses(now)
             checkFullPipe(outcome.newest?.isAppLimited ?? true, now)
             roundLost = 0
@@ -155,6 +165,26 @@ struct RateController {
         if phase == .probe { begin(.yield, now) }
     }
 
+    /// Beside flows that fill the queue a window of one product would shrink with each round trip that they stretch. So it
+    /// shrinks to half at most, and then grows and falls as Reno's does (RFC 5681 §3.1), but with CUBIC's decrease (RFC
+    /// 9438 §4.6), until the queue empties.
+    private mutating func compete() {
+        guard competingWindow > 0 else { return }
+        if roundLostPackets > 0 {
+            competingWindow = max(competingWindow * 7 / 10, Self.leastPackets * packetSize)
+        } else {
+            competingWindow += packetSize
+        }
+    }
+
+    /// Whether the queue emptied since the last probe, although we left room for that.
+    private mutating func judgeQueue() {
+        let hasQueue = cycleLeastRTT != .max
+            && cycleLeastRTT > leastRoundTrip + max(leastRoundTrip / 8, Self.shortRoundTrip)
+        competingWindow = hasQueue ? max(competingWindow, window / 2) : 0
+        cycleLeastRTT = .max
+    }
+
     private mutating func checkFullPipe(_ isAppLimited: Bool, _ now: Int64) {
         guard phase == .startup, !isAppLimited else { return }
         if bandwidth.value >= fullRate * 1.25 {
@@ -175,7 +205,10 @@ struct RateController {
         case .drain:
             if Double(inFlight) <= product || elapsed > 4 * trip { begin(.cruise, now) }
         case .cruise:
-            if elapsed > Int64(Self.cruiseRounds) * trip { begin(.probe, now) }
+            if elapsed > Int64(Self.cruiseRounds) * trip {
+                judgeQueue()
+                begin(.probe, now)
+            }
         case .probe:
             if elapsed > trip, Double(inFlight) >= Self.probeGain * product || roundLost > 0 || elapsed > 2 * trip {
                 // Nothing overflowed, so the limit gives way.
@@ -196,9 +229,14 @@ struct RateController {
 
     private mutating func noteRoundTrip(_ roundTrip: Int64?, _ now: Int64) {
         let isOld = leastRoundTripAt != .min && now - leastRoundTripAt > Self.roundTripLifetime
-        if let roundTrip, roundTrip <= leastRoundTrip || isOld || leastRoundTripAt == .min {
-            leastRoundTrip = max(1, roundTrip)
-            leastRoundTripAt = now
+        if let roundTrip {
+            if roundTrip <= leastRoundTrip || isOld || leastRoundTripAt == .min {
+                leastRoundTrip = max(1, roundTrip)
+                leastRoundTripAt = now
+            } else if roundTrip <= leastRoundTrip + leastRoundTrip / 32 {
+                // The queue was as good as empty, so the least is still true.
+                leastRoundTripAt = now
+            }
         }
         if isOld, phase != .probeRoundTrip, phase != .startup, leastRoundTrip > Self.shortRoundTrip {
             windowBeforeProbe = window
@@ -224,7 +262,12 @@ struct RateController {
     private mutating func setRate() {
         guard bandwidth.value > 0 else { return }
         let rate = gain * bandwidth.value
-        pacingRate = phase == .startup ? max(pacingRate, rate) : rate
+        pacingRate = phase == .startup ? max(pacingRate, rate) : max(rate, competingRate)
+    }
+
+    /// What the window of competition lets out in a round trip.
+    private var competingRate: Double {
+        competingWindow > 0 && cycleLeastRTT != .max ? Double(competingWindow) / (Double(cycleLeastRTT) * 1e-9) : 0
     }
 
     private mutating func setWindow(_ acked: Int, _ delivered: UInt64) {
@@ -234,13 +277,13 @@ struct RateController {
             return
         }
         let windowGain = phase == .startup ? Self.startupWindowGain : Self.windowGain
-        let target = Int(min(windowGain * product, 1e12)) + 3 * quantum
+        let target = Int(min(windowGain * product, 1e12)) + quantum + aggregation.extra
         if phase == .startup {
             if window < target || delivered < UInt64(Self.initialPackets * packetSize) { window += acked }
         } else {
             window = min(window + acked, target)
         }
-        window = max(least, min(window, inFlightLimit))
+        window = max(least, competingWindow, min(window, inFlightLimit))
     }
 
     /// Nothing came back for several probes: begin again carefully.
