@@ -68,7 +68,7 @@ let package = Package(
         .target(name: "SDP", dependencies: ["Wire"], swiftSettings: strict),
         .target(name: "NetIO", dependencies: ["Wire", "CNetIO"], swiftSettings: strict),
         .target(
-            name: "WebRTC", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO"],
+            name: "WebRTC", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "NetIO"],
             swiftSettings: strict),
         .target(name: "RDRR", dependencies: ["Wire", "Hashing"], swiftSettings: strict),
         .target(

@@ -130,6 +130,9 @@ public struct ReliableLink: ~Copyable, Sendable {
         }
     }
 
+    /// Whether ``takePackets(flow:_:)`` may have something.
+    public func hasPackets(flow: Int) -> Bool { flow == 0 ? incoming0.hasBytes : incoming1.hasBytes }
+
     /// Hands out the SCTP packets of a flow that are whole, in order.
     public mutating func takePackets(flow: Int, _ body: (RawSpan) -> Void) {
         if flow == 0 {

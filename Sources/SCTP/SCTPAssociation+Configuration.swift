@@ -63,6 +63,17 @@ extension SCTPAssociation {
         }
     }
 
+    /// Changes how much is held for sending. A smaller buffer drains first.
+    public mutating func setSendBuffer(_ bytes: Int) {
+        guard let pointer = socket.pointer else { return }
+        let value = Int32(clamping: bytes)
+        SCTPRuntime.shared.call {
+            _ = withUnsafeBytes(of: value) {
+                cusrsctp_setsockopt(pointer, SOL_SOCKET, SO_SNDBUF, $0.baseAddress, $0.count)
+            }
+        }
+    }
+
     /// Opens and sets up a socket. Belongs inside a call of the runtime.
     static func open(handle: SCTPHandle, configuration: Configuration) throws(SCTPError) -> OpaquePointer {
         guard let socket = cusrsctp_socket() else { throw .socket(call: "usrsctp_socket", errno: ENOMEM) }

@@ -19,7 +19,7 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
     /// paths.
     private static let startingBytes: UInt64 = 4 << 20
 
-    private let socket: SCTPSocket
+    let socket: SCTPSocket
     /// Whether the handshake was started.
     public private(set) var isConnecting = false
 
@@ -151,8 +151,9 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
     }
 
     private mutating func accepts(_ packet: UnsafeRawBufferPointer) -> Bool {
-        // A common header and one chunk header (RFC 9260 §3); a DTLS record holds at most 16 KiB (RFC 6347 §4.1).
-        guard packet.count >= 16, packet.count <= 16 * 1024 else {
+        // A common header and one chunk header (RFC 9260 §3); a DTLS record holds at most 16 KiB (RFC 6347 §4.1), other
+        // carriers what was agreed on.
+        guard packet.count >= 16, packet.count <= max(16 * 1024, configuration.maxPacketSize) else {
             counters.packetsDropped &+= 1
             return false
         }

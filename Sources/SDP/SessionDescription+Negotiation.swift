@@ -29,6 +29,8 @@ extension SessionDescription {
         public var maxMessageSize: UInt64 = 262_144
         /// What to tell Dreamer peers.
         public var dreamer: DreamerAttribute?
+        /// The version of the layer below SCTP that recovers losses, `nil` not to offer it.
+        public var linkVersion: Int?
 
         /// The parameters that have no default.
         public init(
@@ -106,6 +108,7 @@ extension SessionDescription {
         sessionID = own.sessionID & (UInt64.max >> 1)
         sessionVersion = 1
         dreamer = own.dreamer
+        linkVersion = own.linkVersion
         iceUfrag = own.iceUfrag
         icePwd = own.icePwd
         iceOptions = own.iceOptions

@@ -29,6 +29,7 @@ extension SessionDescription {
         sessionID = lines.sessionID
         sessionVersion = lines.sessionVersion
         dreamer = lines.session.first { $0.name == "dreamer" }.flatMap { DreamerAttribute(sdp: $0.value) }
+        linkVersion = lines.session.first { $0.name == "dreamer-link" }.flatMap { Int($0.value) }
         otherSections = lines.sections.enumerated().filter { $0.offset != index }.map { offset, section in
             OtherSection(
                 index: offset, media: String(section.media), proto: String(section.proto),

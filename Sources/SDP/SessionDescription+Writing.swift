@@ -7,6 +7,7 @@ extension SessionDescription: CustomStringConvertible {
         func attribute(_ line: String) { text += "a=\(line)\r\n" }
 
         if let dreamer { attribute("dreamer:\(dreamer)") }
+        if let linkVersion { attribute("dreamer-link:\(linkVersion)") }
         if isBundled, !isRejected, let mid { attribute("group:BUNDLE \(mid)") }
         if isICELite { attribute("ice-lite") }
         if !iceOptions.isEmpty { attribute("ice-options:" + iceOptions.joined(separator: " ")) }

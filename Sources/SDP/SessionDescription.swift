@@ -82,6 +82,9 @@ public struct SessionDescription: Hashable, Sendable {
     public var sessionVersion: UInt64
     /// What Dreamer peers tell each other.
     public var dreamer: DreamerAttribute?
+    /// `a=dreamer-link:<version>`: the writer can recover losses below SCTP. Acted on only where both sides write the
+    /// same version.
+    public var linkVersion: Int?
 
     /// The ICE user fragment (RFC 8839 §5.4).
     public var iceUfrag: String

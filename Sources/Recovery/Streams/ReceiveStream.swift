@@ -43,6 +43,9 @@ struct ReceiveStream: ~Copyable, @unchecked Sendable {
         return true
     }
 
+    /// Whether there is anything to hand out, be it part of a packet.
+    var hasBytes: Bool { base < ready }
+
     /// Hands out the packets that are whole, in order.
     mutating func takePackets(_ body: (UnsafeRawBufferPointer) -> Void) {
         while ready - base >= 2 {

@@ -104,6 +104,12 @@ public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
         association.takeOutgoing(into: &buffer)
     }
 
+    /// Changes how much usrsctp holds for sending, unacknowledged bytes included.
+    public mutating func setSendBuffer(_ bytes: Int) {
+        association.setSendBuffer(bytes)
+        pump()
+    }
+
     /// Ends everything at once, without events. An ABORT waits to be sent where the peer knows of the association.
     public mutating func abort() {
         association.abort()

@@ -36,7 +36,7 @@ public struct WebRTCTransport: SwarmTransport {
         let connection = PeerConnection(endpoint: endpoint, configuration: configuration)
         let link = WebRTCLink(connection, role: .offerer)
         do {
-            let control = try connection.createDataChannel("control", options: .init(subprotocol: Self.subprotocol))
+            let control = try connection.createDataChannel("control", options: .init(subprotocol: Self.subprotocol, priority: .high))
             let bulk = try connection.createDataChannel(
                 "bulk",
                 options: .init(

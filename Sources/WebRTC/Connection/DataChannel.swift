@@ -27,6 +27,32 @@ public final class DataChannel: Sendable {
     /// How hard SCTP tries to deliver.
     public typealias Reliability = SCTPAssociation.Reliability
 
+    /// How urgent a channel is beside the others of its connection (W3C RTCPriorityType), by its value on the wire (RFC
+    /// 8831 §6.4).
+    public enum Priority: UInt16, Hashable, Comparable, Sendable {
+        /// Below normal.
+        case veryLow = 128
+        /// Normal.
+        case low = 256
+        /// High.
+        case medium = 512
+        /// Extra high.
+        case high = 1024
+
+        /// The priority of a channel that the peer opened: the values of RFC 8831 §6.4 are bounds, not a list.
+        init(atLeast value: UInt16) {
+            self =
+                switch value {
+                case ..<256: .veryLow
+                case ..<512: .low
+                case ..<1024: .medium
+                default: .high
+                }
+        }
+
+        public static func < (lhs: Priority, rhs: Priority) -> Bool { lhs.rawValue < rhs.rawValue }
+    }
+
     /// How a channel treats messages, fixed when it is opened.
     public struct Options: Hashable, Sendable {
         /// Whether messages arrive in the order in which they were sent.
@@ -37,16 +63,19 @@ public final class DataChannel: Sendable {
         public var subprotocol: String
         /// The stream identifier, where both sides agreed on it and nothing is to be announced.
         public var negotiatedID: UInt16?
+        /// How urgent the channel is.
+        public var priority: Priority
 
         /// Ordered and reliable unless said otherwise.
         public init(
             isOrdered: Bool = true, reliability: Reliability = .reliable, subprotocol: String = "",
-            negotiatedID: UInt16? = nil
+            negotiatedID: UInt16? = nil, priority: Priority = .low
         ) {
             self.isOrdered = isOrdered
             self.reliability = reliability
             self.subprotocol = subprotocol
             self.negotiatedID = negotiatedID
+            self.priority = priority
         }
     }
 

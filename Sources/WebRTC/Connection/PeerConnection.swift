@@ -29,6 +29,10 @@ public final class PeerConnection: Sendable {
         /// What our description tells Dreamer peers in `a=dreamer:`.
         public var dreamerAttribute: DreamerAttribute?
 
+        /// Whether losses are recovered below SCTP toward peers that can do that too: reliable channels then fill long
+        /// and lossy paths, which SCTP alone does not.
+        public var recoversLosses = true
+
         /// The defaults.
         public init() {}
     }
@@ -82,6 +86,7 @@ public final class PeerConnection: Sendable {
         settings.patience = configuration.patience
         settings.sendBuffer = configuration.sendBuffer
         settings.dreamerAttribute = configuration.dreamerAttribute
+        settings.recoversLosses = configuration.recoversLosses
         settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
         guarded = Mutex(Guarded(core: core))
@@ -357,6 +362,8 @@ extension PeerConnection {
     }
 
     private func rearm(_ state: inout Guarded, _ deadline: Timestamp?) {
+        // A timer that comes too early costs less than one that is set again after every packet.
+        if let armed = state.deadline, armed <= deadline ?? .distantFuture { return }
         guard state.deadline != deadline else { return }
         state.deadline = deadline
         timer.withLock { $0?.arm(at: deadline) }

@@ -22,26 +22,50 @@ extension PeerCore {
 
     mutating func open(_ key: ChannelKey, _ label: String, _ options: DataChannel.Options) throws(PeerConnectionError) {
         do {
-            guard
-                let id = try channels?.open(
+            let carrier = recovered == nil ? .plain : Carrier(for: options)
+            if let flow = carrier.flow { try prepare(flow) }
+            let id = try onCarrier(carrier) { (channels) throws(SCTPError) in
+                try channels.open(
                     label: label, protocol: options.subprotocol, ordered: options.isOrdered,
-                    reliability: options.reliability, negotiatedID: options.negotiatedID)
-            else { return }
-            keyOf[id] = key
-            channelOf[key] = id
-            if let bytes = pendingThresholds.removeValue(forKey: key) { channels?.setLowThreshold(id, bytes) }
+                    reliability: options.reliability, priority: options.priority.rawValue,
+                    negotiatedID: options.negotiatedID)
+            }
+            guard let id else { return }
+            let place = ChannelPlace(carrier: carrier, id: id)
+            keyOf[place] = key
+            channelOf[key] = place
+            if let bytes = pendingThresholds.removeValue(forKey: key) {
+                onCarrier(carrier) { $0.setLowThreshold(id, bytes) }
+            }
         } catch {
             throw PeerConnectionError(.invalidState, "channel \(label) cannot be opened: \(error)")
         }
+    }
+
+    /// Makes the association of a flow if there is none yet.
+    mutating func prepare(_ flow: RecoveredChannels.Flow) throws(SCTPError) {
+        guard let handle = try recovered?.prepare(flow) else { return }
+        events.append(.associationCreated(handle))
+    }
+
+    /// Does something with the channels of one association, where there is one.
+    @discardableResult
+    mutating func onCarrier<Result, Failure: Error>(
+        _ carrier: Carrier, _ body: (inout DataChannelMultiplexer) throws(Failure) -> Result
+    ) throws(Failure) -> Result? {
+        guard let flow = carrier.flow else { return try channels?.apply(body) }
+        return try recovered?.on(flow, body)
     }
 
     /// Sends a message of `count` bytes that `fill` writes in place.
     public mutating func send(
         on key: ChannelKey, isText: Bool, count: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void
     ) throws(PeerConnectionError) {
-        guard let id = channelOf[key] else { throw PeerConnectionError(.closed, "the channel is not open") }
+        guard let place = channelOf[key] else { throw PeerConnectionError(.closed, "the channel is not open") }
         do {
-            try channels?.send(id, isText: isText, byteCount: count, fill: fill)
+            try onCarrier(place.carrier) { (channels) throws(SCTPError) in
+                try channels.send(place.id, isText: isText, byteCount: count, fill: fill)
+            }
         } catch .messageTooLarge(let limit) {
             throw PeerConnectionError(
                 .messageTooLarge, "a message of \(count) bytes is over the peer's limit of \(limit)")
@@ -52,14 +76,15 @@ extension PeerCore {
 
     /// Bytes of a channel that were given to ``send(on:isText:count:_:)`` and are in no packet yet.
     public func bufferedAmount(of key: ChannelKey) -> Int {
-        guard let id = channelOf[key] else { return 0 }
-        return channels.peek { $0.bufferedAmount(id) } ?? 0
+        guard let place = channelOf[key] else { return 0 }
+        guard let flow = place.carrier.flow else { return channels.peek { $0.bufferedAmount(place.id) } ?? 0 }
+        return recovered.peek { $0.bufferedAmount(place.id, flow) } ?? 0
     }
 
     /// Sets when ``Event/bufferedAmountLow(_:)`` comes.
     public mutating func setLowThreshold(_ bytes: Int, of key: ChannelKey) {
-        if let id = channelOf[key] {
-            channels?.setLowThreshold(id, bytes)
+        if let place = channelOf[key] {
+            onCarrier(place.carrier) { $0.setLowThreshold(place.id, bytes) }
         } else if pending.contains(where: { $0.key == key }) {
             pendingThresholds[key] = bytes
         }
@@ -67,41 +92,45 @@ extension PeerCore {
 
     /// Closes a channel after what was sent on it.
     public mutating func closeChannel(_ key: ChannelKey) {
-        if let id = channelOf[key] {
-            channels?.close(id)
+        if let place = channelOf[key] {
+            onCarrier(place.carrier) { $0.close(place.id) }
         } else if let index = pending.firstIndex(where: { $0.key == key }) {
             pending.remove(at: index)
             events.append(.channelClosed(key))
         }
     }
 
-    /// Translates what the multiplexer reports; answers the channel and kind of a message.
-    mutating func handle(_ event: DataChannelMultiplexer.Event) -> (channel: ChannelKey, isText: Bool)? {
+    /// Translates what a multiplexer reports; answers the channel and kind of a message.
+    mutating func handle(
+        _ event: DataChannelMultiplexer.Event, of carrier: Carrier
+    ) -> (channel: ChannelKey, isText: Bool)? {
+        func place(_ id: ChannelID) -> ChannelPlace { ChannelPlace(carrier: carrier, id: id) }
         switch event {
         case .associationUp:
-            setState(.connected)
+            if carrier == .plain { setState(.connected) }
         case .opened(let id):
-            if let key = keyOf[id] { events.append(.channelOpened(key)) }
+            if let key = keyOf[place(id)] { events.append(.channelOpened(key)) }
         case .incoming(let id, let info):
             lastKey += 1
             let key = ChannelKey(number: lastKey)
-            keyOf[id] = key
-            channelOf[key] = id
+            keyOf[place(id)] = key
+            channelOf[key] = place(id)
             events.append(
                 .incomingChannel(
                     key, label: info.label,
                     DataChannel.Options(
-                        isOrdered: info.ordered, reliability: info.reliability, subprotocol: info.protocol)))
+                        isOrdered: info.ordered, reliability: info.reliability, subprotocol: info.protocol,
+                        priority: .init(atLeast: info.priority))))
         case .message(let id, let isText):
-            return keyOf[id].map { ($0, isText) }
+            return keyOf[place(id)].map { ($0, isText) }
         case .bufferedAmountLow(let id):
-            if let key = keyOf[id] { events.append(.bufferedAmountLow(key)) }
+            if let key = keyOf[place(id)] { events.append(.bufferedAmountLow(key)) }
         case .oversizedMessage(let id):
-            if let key = keyOf[id] { events.append(.oversizedMessage(key)) }
+            if let key = keyOf[place(id)] { events.append(.oversizedMessage(key)) }
         case .closing:
             break
         case .closed(let id):
-            if let key = keyOf.removeValue(forKey: id) {
+            if let key = keyOf.removeValue(forKey: place(id)) {
                 channelOf[key] = nil
                 events.append(.channelClosed(key))
             }

@@ -46,11 +46,13 @@ extension PeerCore {
             dtls?.handleTimeout(now: now)
             pumpDTLS(now: now)
         }
+        recovered?.handleTimeout(now: now)
     }
 
     /// Looks at what usrsctp's timers did.
     public mutating func associationTimersRan() {
         channels?.handleTimers()
+        recovered?.handleTimers()
     }
 
     private var isHandshaking: Bool { route != nil && !isDTLSConnected }
@@ -63,21 +65,48 @@ extension PeerCore {
     ) {
         startDTLS(now: now)
         if !plaintext.isEmpty {
-            channels?.receive(batch: plaintext)
+            receivePlaintext(now: now)
             plaintext.removeAll()
         }
         if includingEvents { takeEvents(into: &outbox, readsMessages: readsMessages) }
-        pumpOutgoing()
+        pumpOutgoing(now: now)
         takeDatagrams(into: &outbox)
-        outbox.deadline = [iceDeadline, isHandshaking ? dtls.peek { $0.nextTimeout } ?? nil : nil].compactMap { $0 }
-            .min()
-        if !includingEvents { outbox.hasMore = !events.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false) }
+        outbox.deadline = iceDeadline
+        if isHandshaking { note(dtls.peek { $0.nextTimeout } ?? nil, in: &outbox.deadline) }
+        note(recovered.peek { $0.nextDeadline } ?? nil, in: &outbox.deadline)
+        if !includingEvents {
+            outbox.hasMore =
+                !events.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false)
+                || (recovered.peek { $0.mayHaveEvents } ?? false)
+        }
+    }
+
+    private func note(_ deadline: Timestamp?, in earliest: inout Timestamp?) {
+        guard let deadline else { return }
+        earliest = earliest.map { min($0, deadline) } ?? deadline
+    }
+
+    /// Hands each decrypted record to the layer that it belongs to.
+    private mutating func receivePlaintext(now: Timestamp) {
+        guard let made = recovered?.receive(batch: plaintext, others: &sctpPackets, now: now) else {
+            channels?.receive(batch: plaintext)
+            return
+        }
+        for handle in made { events.append(.associationCreated(handle)) }
+        guard !sctpPackets.isEmpty else { return }
+        channels?.receive(batch: sctpPackets)
+        sctpPackets.removeAll()
     }
 
     /// Takes events up to the next message, whose bytes are read straight into the outbox.
     private mutating func takeEvents(into outbox: inout PeerOutbox, readsMessages: Bool) {
         while readsMessages, outbox.arrival == nil, let event = channels?.nextEvent(into: &outbox.message) {
-            outbox.arrival = handle(event)
+            outbox.arrival = handle(event, of: .plain)
+        }
+        while readsMessages, outbox.arrival == nil,
+            let (event, flow) = recovered?.nextEvent(into: &outbox.message)
+        {
+            outbox.arrival = handle(event, of: .recovered(flow))
         }
         outbox.hasMore = outbox.arrival != nil
         swap(&outbox.events, &events)
@@ -152,6 +181,7 @@ extension PeerCore {
                 isDTLSConnected = true
                 do {
                     try channels?.connect()
+                    try recovered?.connect(roundTrip: ice.peek { $0.selectedPair?.roundTripTime } ?? nil)
                 } catch {
                     fail(.sctpFailed, "the SCTP association cannot start: \(error)")
                 }
@@ -164,7 +194,17 @@ extension PeerCore {
     }
 
     /// Encrypts what SCTP has to send.
-    mutating func pumpOutgoing() {
+    mutating func pumpOutgoing(now: Timestamp) {
+        guard isDTLSConnected else { return }
+        sendPlainPackets()
+        recovered?.takeOutgoing(into: &sctpPackets, now: now)
+        guard !sctpPackets.isEmpty else { return }
+        dtls?.send(batch: sctpPackets)
+        sctpPackets.removeAll()
+    }
+
+    /// Encrypts what the plain association has to send.
+    mutating func sendPlainPackets() {
         guard isDTLSConnected else { return }
         channels?.takeOutgoing(into: &sctpPackets)
         guard !sctpPackets.isEmpty else { return }

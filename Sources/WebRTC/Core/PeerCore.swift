@@ -78,6 +78,12 @@ public struct PeerCore: ~Copyable, Sendable {
         let number: Int
     }
 
+    /// Where a channel lives: in which association, and on which stream.
+    struct ChannelPlace: Hashable, Sendable {
+        let carrier: Carrier
+        let id: ChannelID
+    }
+
     /// What a core is made with.
     public struct Configuration: Sendable {
         /// What this side shows the peer.
@@ -100,6 +106,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var sendBuffer: Int?
         /// The largest UDP payload, by RFC 8831 §5: what passes everywhere, IPv6 tunnels included.
         public var maxDatagramSize = 1200
+        /// Whether losses are recovered below SCTP toward peers that can, see ``ReliableLink``.
+        public var recoversLosses = true
 
         /// A configuration with the defaults above.
         public init(certificate: DTLSCertificate) {
@@ -116,6 +124,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var ice: ICEAgent?
     var dtls: DTLSTransport?
     var channels: DataChannelMultiplexer?
+    /// The channels whose losses are recovered below SCTP, where both sides can.
+    var recovered: RecoveredChannels?
     var remote: SessionDescription?
     var isGatheringDone = false
     var isDTLSConnected = false
@@ -133,8 +143,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var route: (source: SocketAddress, destination: SocketAddress)?
     var isDTLSStarted = false
     var events: [Event] = []
-    var keyOf: [ChannelID: ChannelKey] = [:]
-    var channelOf: [ChannelKey: ChannelID] = [:]
+    var keyOf: [ChannelPlace: ChannelKey] = [:]
+    var channelOf: [ChannelKey: ChannelPlace] = [:]
     /// Channels that were opened before SCTP was there.
     var pending: [(key: ChannelKey, label: String, options: DataChannel.Options)] = []
     /// Thresholds that were set before their channel had a stream.
@@ -200,6 +210,7 @@ public struct PeerCore: ~Copyable, Sendable {
                 candidates: candidates.map(\.description), endOfCandidates: isGatheringDone)
             own.maxMessageSize = UInt64(configuration.maxMessageSize)
             own.dreamer = configuration.dreamerAttribute
+            if configuration.recoversLosses { own.linkVersion = RecoveredChannels.version }
             guard side == .answerer else { return .offer(own) }
             guard let remote else { throw PeerConnectionError(.invalidState, "there is no offer to answer") }
             do {
@@ -295,6 +306,9 @@ public struct PeerCore: ~Copyable, Sendable {
             throw PeerConnectionError(.sctpFailed, "\(error)")
         }
         if let handle = channels?.handle { events.append(.associationCreated(handle)) }
+        if configuration.recoversLosses, remote?.linkVersion == RecoveredChannels.version {
+            recovered = RecoveredChannels(settings, maxPacketSize: configuration.maxDatagramSize - DTLSTransport.recordOverhead)
+        }
         let waiting = pending
         pending = []
         for (key, label, options) in waiting {
@@ -328,9 +342,11 @@ public struct PeerCore: ~Copyable, Sendable {
     private mutating func end() {
         if let handle = channels?.handle {
             channels?.abort()
-            pumpOutgoing()
+            sendPlainPackets()
             events.append(.associationEnded(handle))
         }
+        for handle in recovered?.end() ?? [] { events.append(.associationEnded(handle)) }
+        recovered = nil
         for key in Set(channelOf.keys).union(pending.map(\.key)).sorted(by: { $0.number < $1.number }) {
             events.append(.channelClosed(key))
         }
@@ -352,5 +368,14 @@ extension Optional where Wrapped: ~Copyable {
         case .some(let value): body(value)
         case .none: nil
         }
+    }
+}
+
+extension DataChannelMultiplexer {
+    /// Changes a value in place, so that a whole step can be written behind `?`.
+    mutating func apply<Result, Failure: Error>(
+        _ body: (inout DataChannelMultiplexer) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try body(&self)
     }
 }
