@@ -64,7 +64,7 @@ extension PeerCore {
         startDTLS(now: now)
         if !plaintext.isEmpty {
             channels?.receive(batch: plaintext)
-            plaintext.removeAll()
+            plaintext.release()
         }
         if includingEvents { takeEvents(into: &outbox, readsMessages: readsMessages) }
         pumpOutgoing()
@@ -169,6 +169,6 @@ extension PeerCore {
         channels?.takeOutgoing(into: &sctpPackets)
         guard !sctpPackets.isEmpty else { return }
         dtls?.send(batch: sctpPackets)
-        sctpPackets.removeAll()
+        sctpPackets.release()
     }
 }
