@@ -11,7 +11,7 @@ struct DatagramPort: ~Copyable {
     /// The datagram in hand, borrowed for the length of one call; empty when it has been read.
     var incoming = UnsafeRawBufferPointer(start: nil, count: 0)
     /// What is to be sent, one packet a datagram.
-    var outgoing = PacketBuffer(capacity: 4096)
+    var outgoing = PacketBuffer()
     /// The time of the current call.
     var now = Timestamp.zero
     /// The retransmission timer.

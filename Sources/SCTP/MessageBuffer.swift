@@ -7,9 +7,9 @@ public struct MessageBuffer: ~Copyable, @unchecked Sendable {
     /// How many bytes the message has.
     public internal(set) var byteCount = 0
 
-    /// An empty buffer; it grows to what a multiplexer needs when it is first used.
+    /// An empty buffer without memory; it grows to what a multiplexer needs when it is first used.
     public init() {
-        storage = .allocate(byteCount: 64, alignment: 16)
+        storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     }
 
     deinit { storage.deallocate() }

@@ -14,7 +14,7 @@ final class SCTPOutbox: Sendable {
         /// The longest packet to leave.
         var maxPacketSize = 0
         /// Waiting to be sent.
-        var packets = PacketBuffer(capacity: 2048)
+        var packets = PacketBuffer()
         /// Payload bytes of user messages that were put into packets for the first time, counted by stream.
         var transmitted: [Int] = []
         /// The sum of `transmitted`.
@@ -40,12 +40,12 @@ final class SCTPOutbox: Sendable {
     func take(into buffer: inout PacketBuffer) {
         state.withLock { state in
             if state.packets.isEmpty { return }
-            if buffer.isEmpty, state.packets.byteCount > 4096 {
+            if buffer.isEmpty {
                 swap(&buffer, &state.packets)
             } else {
                 for index in 0..<state.packets.count { buffer.append(state.packets[index]) }
-                state.packets.removeAll()
             }
+            state.packets.release()
         }
     }
 }
@@ -55,7 +55,7 @@ extension SCTPOutbox.State {
     mutating func reset(owner: SCTPHandle?, maxPacketSize: Int) {
         self.owner = owner
         self.maxPacketSize = maxPacketSize
-        packets.removeAll()
+        packets.release()
         transmitted.removeAll()
         totalTransmitted = 0
         highestTSN = nil

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Synchronization
 
 /// Packets back to back in one growing block of memory: how layers hand each other packets on the hot path without an
 /// allocation a packet, and how a run of equal packets reaches the kernel as one segmented send.
+///
+/// A buffer has no memory before its first packet, and none after ``release()``: a thousand idle connections hold nothing,
+/// and the block that one gives back, still in the processor's cache, is the one that the next takes.
 public struct PacketBuffer: ~Copyable, @unchecked Sendable {
-    private var storage: UnsafeMutableRawBufferPointer
+    private var storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    private let capacity: Int
     /// Where each packet ends, counted from the start of the first.
     public private(set) var packetEnds: [Int] = []
 
-    /// An empty buffer with room for `capacity` bytes.
-    public init(capacity: Int = 64 * 1024) {
-        storage = .allocate(byteCount: max(capacity, 64), alignment: 16)
+    /// An empty buffer that takes `capacity` bytes with its first packet, and more as needed.
+    public init(capacity: Int = PacketBlocks.blockSize) {
+        self.capacity = max(capacity, 64)
     }
 
-    deinit { storage.deallocate() }
+    deinit { PacketBlocks.give(storage) }
 
     /// How many packets are held.
     public var count: Int { packetEnds.count }
@@ -64,11 +69,51 @@ public struct PacketBuffer: ~Copyable, @unchecked Sendable {
         packetEnds.removeAll(keepingCapacity: true)
     }
 
-    private mutating func reserve(_ capacity: Int) {
-        guard capacity > storage.count else { return }
-        let grown = UnsafeMutableRawBufferPointer.allocate(byteCount: max(capacity, storage.count * 2), alignment: 16)
+    /// Forgets all packets and gives the memory back.
+    public mutating func release() {
+        removeAll()
+        PacketBlocks.give(storage)
+        storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    }
+
+    private mutating func reserve(_ needed: Int) {
+        guard needed > storage.count else { return }
+        let grown = PacketBlocks.take(max(needed, capacity, storage.count * 2))
         grown.copyMemory(from: UnsafeRawBufferPointer(rebasing: storage[..<byteCount]))
-        storage.deallocate()
+        PacketBlocks.give(storage)
         storage = grown
+    }
+}
+
+/// Blocks of memory for packets that nobody uses at the moment.
+public enum PacketBlocks {
+    /// The size of a block: as much as one segmented send takes.
+    public static let blockSize = 64 * 1024
+    /// Blocks kept; what is more goes back to the allocator. Connections need them only while they handle packets.
+    private static let limit = 16
+
+    private struct Free: @unchecked Sendable {
+        var blocks: [UnsafeMutableRawBufferPointer] = []
+    }
+
+    private static let free = Mutex(Free())
+
+    /// At least `count` bytes; a block where they fit, unless far less is asked for.
+    static func take(_ count: Int) -> UnsafeMutableRawBufferPointer {
+        let isBlock = count <= blockSize && count > blockSize / 2
+        if isBlock, let block = free.withLock({ $0.blocks.popLast() }) { return block }
+        return .allocate(byteCount: isBlock ? blockSize : count, alignment: 16)
+    }
+
+    static func give(_ memory: UnsafeMutableRawBufferPointer) {
+        guard memory.baseAddress != nil else { return }
+        let isKept =
+            memory.count == blockSize
+            && free.withLock { free in
+                guard free.blocks.count < limit else { return false }
+                free.blocks.append(memory)
+                return true
+            }
+        if !isKept { memory.deallocate() }
     }
 }

@@ -144,7 +144,8 @@ extension SCTPSuite {
                 if bytes[1] & 3 == 0 { bytes.replaceSubrange(4..<8, with: [0, 0, 0, 0]) }
             }
             guard let message = DCEPMessage(bytes.span.bytes) else { return }
-            #expect(message.encoded == bytes)
+            // What follows an ACK means nothing.
+            #expect(message.encoded == (message == .ack ? [2] : bytes))
         }
     }
 }

@@ -138,6 +138,16 @@ extension SCTPSuite {
             #expect(raw.dataChunks.last.map { $0[1] & 4 } == 4)
         }
 
+        @Test("an ACK with bytes behind it, as Pion sends them, opens the channel")
+        func opensByLongAck() throws {
+            let raw = try RawPeer()
+            let id = try raw.channels.open(label: "x")
+            raw.run()
+            raw.send([2, 0, 0, 0], 1, 50)
+            #expect(raw.events == [.associationUp, .opened(id)])
+            #expect(raw.channels.counters.badDCEP == 0)
+        }
+
         @Test("a message before the ACK opens the channel as well")
         func opensByData() throws {
             let raw = try RawPeer()

@@ -28,13 +28,13 @@ enum DCEPMessage: Hashable, Sendable {
     /// The bit of the channel type that means unordered (RFC 8832 §5.1).
     private static let unordered: UInt8 = 0x80
 
-    /// Reads a message; `nil` for what RFC 8832 §5 does not define, lengths that do not add up included.
+    /// Reads a message; `nil` for what RFC 8832 §5 does not define, lengths of an OPEN that do not add up included.
     init?(_ bytes: RawSpan) {
         var reader = ByteReader(bytes)
         do throws(WireError) {
             switch try reader.readUInt8() {
             case Self.ackType:
-                guard reader.remaining == 0 else { return nil }
+                // One byte (RFC 8832 §5.2), but Pion appends three zeros; a channel that never opens helps nobody.
                 self = .ack
             case Self.openType:
                 let type = try reader.readUInt8()

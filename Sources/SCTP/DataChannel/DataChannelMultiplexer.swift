@@ -33,7 +33,7 @@ public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
     var nextID: Int
     /// Identifiers whose reset failed, which are not used again.
     var retired: Set<UInt16> = []
-    var pool = MessagePool()
+    let pool = MessagePool.shared
 
     var events: [Event] = []
     var eventsHead = 0

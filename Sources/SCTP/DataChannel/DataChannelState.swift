@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Synchronization
 
 /// One channel as its multiplexer keeps it. A class only so that it is changed in place; it never leaves the
 /// multiplexer.
@@ -104,31 +105,44 @@ struct OutgoingQueue {
     }
 }
 
-/// Memory for outgoing messages, kept for the next one: a bulk transfer would otherwise map and unmap it each time.
-struct MessagePool: ~Copyable {
-    private var free: [UnsafeMutableRawBufferPointer] = []
-    private var freeBytes = 0
-    /// More than this is given back to the allocator.
-    private let limit = 2 << 20
+/// Memory for outgoing messages, kept for the next one, whosever it is: a bulk transfer would otherwise map and unmap it
+/// each time. One for the process, so that a thousand connections that once sent something do not each keep their own.
+final class MessagePool: Sendable {
+    /// The only one.
+    static let shared = MessagePool()
 
-    deinit { for memory in free { memory.deallocate() } }
+    private struct State: @unchecked Sendable {
+        var free: [UnsafeMutableRawBufferPointer] = []
+        var freeBytes = 0
+    }
+
+    private let state = Mutex(State())
+    /// More than this is given back to the allocator.
+    private static let limit = 2 << 20
+    /// So many blocks at most, since they are searched one by one.
+    private static let countLimit = 64
 
     /// At least `count` bytes.
-    mutating func take(_ count: Int) -> UnsafeMutableRawBufferPointer {
+    func take(_ count: Int) -> UnsafeMutableRawBufferPointer {
         // Sizes are powers of two from 4 KiB, so that the last freed usually fits.
         let size = max(4096, 1 << (Int.bitWidth - (max(1, count) - 1).leadingZeroBitCount))
-        if let index = free.lastIndex(where: { $0.count == size }) {
-            freeBytes -= size
-            free.swapAt(index, free.count - 1)
-            return free.removeLast()
+        let found: UnsafeMutableRawBufferPointer? = state.withLock { state in
+            guard let index = state.free.lastIndex(where: { $0.count == size }) else { return nil }
+            state.freeBytes -= size
+            state.free.swapAt(index, state.free.count - 1)
+            return state.free.removeLast()
         }
-        return .allocate(byteCount: size, alignment: 16)
+        return found ?? .allocate(byteCount: size, alignment: 16)
     }
 
     /// Takes memory back.
-    mutating func give(_ memory: UnsafeMutableRawBufferPointer) {
-        guard freeBytes + memory.count <= limit, free.count < 64 else { return memory.deallocate() }
-        freeBytes += memory.count
-        free.append(memory)
+    func give(_ memory: UnsafeMutableRawBufferPointer) {
+        let isKept = state.withLock { state in
+            guard state.freeBytes + memory.count <= Self.limit, state.free.count < Self.countLimit else { return false }
+            state.freeBytes += memory.count
+            state.free.append(memory)
+            return true
+        }
+        if !isKept { memory.deallocate() }
     }
 }

@@ -23,6 +23,15 @@ final class EndpointSocket: Sendable {
         /// The order in which transactions began, so that the oldest make room.
         var transactions: [STUNTransactionID] = []
         var head = 0
+        /// What leads to each connection, so that one of a thousand leaves without a search.
+        var keys: [ObjectIdentifier: Keys] = [:]
+    }
+
+    /// What may lead to one connection; some of it may lead elsewhere by now, or nowhere.
+    fileprivate struct Keys {
+        var addresses: Set<SocketAddress> = []
+        var ufrags: Set<String> = []
+        var transactions: [STUNTransactionID] = []
     }
 
     /// As many requests as are remembered: 100 pairs of 20 connections, each with its copies, fit.
@@ -112,24 +121,21 @@ final class EndpointSocket: Sendable {
 
     /// Has requests that name `ufrag` go to `connection`.
     func add(_ connection: PeerConnection, ufrag: String) {
-        routes.withLock { $0.byUfrag[ufrag] = connection }
+        routes.withLock { routes in
+            routes.byUfrag[ufrag] = connection
+            routes.keys[ObjectIdentifier(connection), default: Keys()].ufrags.insert(ufrag)
+        }
     }
 
     /// Has packets from `remote` go to `connection`.
     func claim(_ remote: SocketAddress, for connection: PeerConnection) {
-        routes.withLock { $0.byAddress[remote] = connection }
+        routes.withLock { $0.lead(remote, to: connection) }
     }
 
     func remove(_ connection: PeerConnection) {
-        let removed = routes.withLock { routes in
-            let old = routes
-            routes.byAddress = routes.byAddress.filter { $0.value !== connection }
-            routes.byUfrag = routes.byUfrag.filter { $0.value !== connection }
-            routes.byTransaction = routes.byTransaction.filter { $0.value !== connection }
-            return old
-        }
-        // What was removed is released here, outside of the lock.
-        _ = consume removed
+        // What was removed is released here, outside of the lock; the caller still holds the connection.
+        let keys = routes.withLock { $0.remove(connection) }
+        _ = consume keys
     }
 
     func hasSession(withAnyOf addresses: [SocketAddress]) -> Bool {
@@ -179,7 +185,7 @@ final class EndpointSocket: Sendable {
                 // The peer that checks us will speak DTLS from there. The check is not yet verified, so it takes no
                 // address that another connection owns; the selected pair does.
                 if routes.byAddress[source] == nil, routes.byAddress.count < Self.addressLimit {
-                    routes.byAddress[source] = connection
+                    routes.lead(source, to: connection)
                 }
                 return connection
             }
@@ -192,8 +198,27 @@ final class EndpointSocket: Sendable {
 }
 
 extension EndpointSocket.Routes {
+    /// A connection's list of its transactions is cleared of forgotten ones whenever it has grown so far.
+    private static let listedTransactions = 64
+
+    /// Has packets from an address go to a connection.
+    fileprivate mutating func lead(_ remote: SocketAddress, to connection: PeerConnection) {
+        byAddress[remote] = connection
+        keys[ObjectIdentifier(connection), default: .init()].addresses.insert(remote)
+    }
+
+    /// Forgets a connection.
+    fileprivate mutating func remove(_ connection: PeerConnection) -> EndpointSocket.Keys? {
+        guard let own = keys.removeValue(forKey: ObjectIdentifier(connection)) else { return nil }
+        for address in own.addresses where byAddress[address] === connection { byAddress[address] = nil }
+        for ufrag in own.ufrags where byUfrag[ufrag] === connection { byUfrag[ufrag] = nil }
+        for id in own.transactions where byTransaction[id] === connection { byTransaction[id] = nil }
+        return own
+    }
+
     fileprivate mutating func remember(_ id: STUNTransactionID, _ connection: PeerConnection) {
         if byTransaction.updateValue(connection, forKey: id) != nil { return }
+        note(id, connection)
         if transactions.count < EndpointSocket.transactionLimit {
             transactions.append(id)
         } else {
@@ -201,5 +226,14 @@ extension EndpointSocket.Routes {
             transactions[head] = id
             head = (head + 1) % EndpointSocket.transactionLimit
         }
+    }
+
+    private mutating func note(_ id: STUNTransactionID, _ connection: PeerConnection) {
+        let key = ObjectIdentifier(connection)
+        keys[key, default: .init()].transactions.append(id)
+        guard let count = keys[key]?.transactions.count, count >= Self.listedTransactions,
+            count.nonzeroBitCount == 1
+        else { return }
+        keys[key]?.transactions.removeAll { byTransaction[$0] !== connection }
     }
 }

@@ -319,6 +319,7 @@ extension PeerConnection {
         guard isFree else { return }
         while true {
             let now = endpoint.loop.now
+            if onLoop { endpoint.messages.lend(to: &work.outbox.message) }
             let sockets = guarded.withLock { state in
                 state.isDirty = false
                 state.core.drain(
@@ -326,7 +327,10 @@ extension PeerConnection {
                 return state.sockets
             }
             transmit(sockets)
-            if onLoop { deliver(sockets) }
+            if onLoop {
+                deliver(sockets)
+                endpoint.messages.takeBack(from: &work.outbox.message)
+            }
             let (hasMore, deadline) = (work.outbox.hasMore, work.outbox.deadline)
             work.outbox.removeAll()
             let next: Next = guarded.withLock { state in

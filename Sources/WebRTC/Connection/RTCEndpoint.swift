@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DTLS
 public import NetIO
+import SCTP
 import Synchronization
 public import Wire
 
@@ -46,6 +47,8 @@ public final class RTCEndpoint: Sendable {
     /// The certificate of all connections.
     public let certificate: DTLSCertificate
     let configuration: Configuration
+    /// Where messages are read.
+    let messages = MessageRoom()
     private let state: Mutex<State>
 
     private struct State {
@@ -118,5 +121,24 @@ public final class RTCEndpoint: Sendable {
         guard socket.closesWithLastSession, socket.isIdle else { return }
         state.withLock { state in state.extra.removeAll { $0 === socket } }
         socket.close()
+    }
+}
+
+/// Room for the message that is being read, for all connections of a loop: each would need as much as its longest message.
+/// Only the loop's thread touches it.
+final class MessageRoom: @unchecked Sendable {
+    private var buffer = MessageBuffer()
+
+    /// Puts the room where a message is to be read. A connection that reads while another does, because its handler
+    /// called it, gets fresh memory.
+    func lend(to place: inout MessageBuffer) {
+        swap(&place, &buffer)
+    }
+
+    /// Takes the room back.
+    func takeBack(from place: inout MessageBuffer) {
+        var returned = MessageBuffer()
+        swap(&place, &returned)
+        buffer = returned
     }
 }

@@ -66,7 +66,7 @@ extension PeerCore {
         startDTLS(now: now)
         if !plaintext.isEmpty {
             receivePlaintext(now: now)
-            plaintext.removeAll()
+            plaintext.release()
         }
         if includingEvents { takeEvents(into: &outbox, readsMessages: readsMessages) }
         pumpOutgoing(now: now)
@@ -95,7 +95,7 @@ extension PeerCore {
         for handle in made { events.append(.associationCreated(handle)) }
         guard !sctpPackets.isEmpty else { return }
         channels?.receive(batch: sctpPackets)
-        sctpPackets.removeAll()
+        sctpPackets.release()
     }
 
     /// Takes events up to the next message, whose bytes are read straight into the outbox.
@@ -200,7 +200,7 @@ extension PeerCore {
         recovered?.takeOutgoing(into: &sctpPackets, now: now)
         guard !sctpPackets.isEmpty else { return }
         dtls?.send(batch: sctpPackets)
-        sctpPackets.removeAll()
+        sctpPackets.release()
     }
 
     /// Encrypts what the plain association has to send.
@@ -209,6 +209,6 @@ extension PeerCore {
         channels?.takeOutgoing(into: &sctpPackets)
         guard !sctpPackets.isEmpty else { return }
         dtls?.send(batch: sctpPackets)
-        sctpPackets.removeAll()
+        sctpPackets.release()
     }
 }

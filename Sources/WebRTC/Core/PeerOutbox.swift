@@ -30,10 +30,10 @@ public struct PeerOutbox: ~Copyable, Sendable {
         body(message.bytes)
     }
 
-    /// Forgets what was sent and told, and keeps the memory.
+    /// Forgets what was sent and told. The packets' memory is given back for other connections to use.
     public mutating func removeAll() {
         datagrams.removeAll(keepingCapacity: true)
-        packets.removeAll()
+        packets.release()
         events.removeAll(keepingCapacity: true)
         arrival = nil
         hasMore = false

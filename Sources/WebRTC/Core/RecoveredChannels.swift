@@ -40,7 +40,7 @@ struct RecoveredChannels: ~Copyable {
     private let linkSettings: ReliableLink.Configuration
     private var isConnected = false
     private var sendBuffer = RecoveredChannels.leastSendBuffer
-    private var packets = PacketBuffer(capacity: 64)
+    private var packets = PacketBuffer()
 
     /// Channels like those of the plain association.
     init(_ plain: DataChannelMultiplexer.Configuration, maxPacketSize: Int) {
@@ -174,7 +174,7 @@ struct RecoveredChannels: ~Copyable {
             }
             guard !packets.isEmpty else { continue }
             link.enqueue(packets, flow: flow.rawValue)
-            packets.removeAll()
+            packets.release()
         }
         link.transmit(into: &buffer, now: now)
     }

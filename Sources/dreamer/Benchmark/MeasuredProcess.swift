@@ -78,6 +78,24 @@ final class MeasuredProcess {
         return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 
+    /// The most memory that a program which still runs had resident since its start. (What `finish` tells may be the
+    /// memory of whoever started it, before it became this program.)
+    var peakBytes: Int { Self.status("VmHWM", of: "\(pid)") }
+
+    /// A quantity of memory from a process's status, in bytes; 0 where there is none. `process` may be `self`.
+    static func status(_ name: String, of process: String) -> Int {
+        guard let file = fopen("/proc/\(process)/status", "r") else { return 0 }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 8192)
+        let count = fread(&bytes, 1, bytes.count, file)
+        let line = String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").first {
+            $0.hasPrefix(name + ":")
+        }
+        let words = line?.split { $0 == " " || $0 == "\t" } ?? []
+        guard words.count > 1, let value = Int(words[1]) else { return 0 }
+        return words.count > 2 ? value * 1024 : value
+    }
+
     /// Writes a line to its standard input.
     func send(_ line: String) {
         let bytes = Array((line + "\n").utf8)
