@@ -53,6 +53,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
         .systemLibrary(name: "CNetIO"),
+        .systemLibrary(name: "CNATLab"),
         // No library: which instructions the processor has.
         .systemLibrary(name: "CProcessor"),
 
@@ -73,8 +74,8 @@ let package = Package(
         .target(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
-        // The laboratory: links on virtual time.
-        .target(name: "NATLab", dependencies: ["Wire"], swiftSettings: strict),
+        // The laboratory: links on virtual time, and between namespaces of the kernel.
+        .target(name: "NATLab", dependencies: ["Wire", "NetIO", "CNATLab"], swiftSettings: strict),
 
         // Above the stack: trackers, HTTP and the command line, over well-kept packages.
         .target(
@@ -121,7 +122,7 @@ let package = Package(
         .testTarget(
             name: "WebRTCTests",
             dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
-        .testTarget(name: "NATLabTests", dependencies: ["NATLab", "Wire", "TestSupport"]),
+        .testTarget(name: "NATLabTests", dependencies: ["NATLab", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
             name: "SwarmTests",
