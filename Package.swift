@@ -100,7 +100,7 @@ let package = Package(
             name: "dreamer",
             dependencies: [
                 "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
-                "Origin",
+                "Origin", "NATLab",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 

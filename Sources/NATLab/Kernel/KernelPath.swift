@@ -50,6 +50,9 @@ public final class KernelPath: Sendable {
         /// Packets that were dropped because the thread came too late to read them: a measurement with more than a few
         /// tells of the machine.
         public internal(set) var missed = 0
+
+        /// Nothing happened yet.
+        public init() {}
     }
 
     /// The end that forward packets come from.
