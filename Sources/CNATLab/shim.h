@@ -8,7 +8,6 @@
 #include <linux/sched.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,12 +17,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-enum {
-    CNATLAB_FIRST = 1,
-    CNATLAB_SECOND = 2,
-    CNATLAB_WAKE = 4,
-};
 
 // Moves the calling thread into a new network namespace.
 static inline int cnatlab_unshare_network(void) { return (int)syscall(SYS_unshare, CLONE_NEWNET); }
@@ -101,21 +94,13 @@ static inline int cnatlab_configure(const char *name, uint32_t address, uint32_t
 
 static inline int cnatlab_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
-// Waits until one of three descriptors is readable, for so many nanoseconds at most (negative: for ever). Answers a sum of
-// CNATLAB_FIRST, CNATLAB_SECOND and CNATLAB_WAKE, 0 where the time is over or a signal came.
-static inline int cnatlab_wait(int first, int second, int wake, int64_t nanoseconds) {
+// Waits until one of three descriptors (-1 for none) is readable, a signal comes, or so many nanoseconds are over (negative:
+// for ever).
+static inline void cnatlab_wait(int first, int second, int wake, int64_t nanoseconds) {
     struct pollfd wanted[3] = {{first, POLLIN, 0}, {second, POLLIN, 0}, {wake, POLLIN, 0}};
     int64_t limit[2] = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    int count = (int)syscall(SYS_ppoll, wanted, 3, nanoseconds < 0 ? NULL : limit, NULL, (size_t)8);
-    if (count <= 0) return 0;
-    return (wanted[0].revents ? CNATLAB_FIRST : 0) | (wanted[1].revents ? CNATLAB_SECOND : 0)
-        | (wanted[2].revents ? CNATLAB_WAKE : 0);
+    syscall(SYS_ppoll, wanted, 3, nanoseconds < 0 ? NULL : limit, NULL, (size_t)8);
 }
 
 // Has the calling thread woken as soon as its time is over, not up to 50 µs later (prctl(2), PR_SET_TIMERSLACK).
 static inline void cnatlab_exact_timers(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); }
-
-// Sets TCP's congestion control of a socket by name (tcp(7), TCP_CONGESTION).
-static inline int cnatlab_set_congestion_control(int fd, const char *name) {
-    return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
-}

@@ -113,7 +113,8 @@ private struct PathTable {
         self.rival = rival
         table = TextTable(
             ["", "MB/s", "2nd half", "queue mean ms", "p95", "lost %", "overflow %", "CPU-s/GB", "emulator cores"]
-                + (control ? ["message p50 ms", "p95", "p95 there and back"] : []) + (rival ? ["beside cubic MB/s", "share %"] : []))
+                + (control ? ["message p50 ms", "p95", "p95 there and back"] : [])
+                + (rival ? ["cubic MB/s", "our share %"] : []))
     }
 
     var lines: [String] { table.lines }
@@ -140,7 +141,8 @@ private struct PathTable {
         }
         if rival {
             row += [
-                result.rivalRate.map { Units.fixed($0, 2) } ?? "-", result.share.map { Units.fixed($0 * 100, 0) } ?? "-",
+                result.rivalRate.map { Units.fixed($0, 2) } ?? "-",
+                result.share.map { Units.fixed($0 * 100, 0) } ?? "-",
             ]
         }
         table.add(row)
