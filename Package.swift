@@ -146,7 +146,9 @@ let package = Package(
             ]),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
+            dependencies: [
+                "Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "NATLab", "TestSupport",
+            ],
             path: "Tests/EndToEnd", exclude: ["interop"]),
     ] + kernels,
     swiftLanguageModes: [.v6]

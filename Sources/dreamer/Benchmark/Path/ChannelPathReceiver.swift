@@ -27,17 +27,14 @@ final class ChannelPathReceiver: Sendable {
                 tell()
                 continue
             }
-            guard let offers = (try? JSON(parsing: line))?["offers"]?.array else { continue }
-            var answers: [JSON] = []
-            for offer in offers {
-                let connection = PeerConnection(endpoint: endpoint)
-                connection.setHandler { [self] event in
-                    if case .channel(let channel) = event { take(channel) }
-                }
-                connections.append(connection)
-                answers.append(try await connection.accept(offer: SessionDescription(json: offer)).json)
+            guard let offer = (try? JSON(parsing: line))?["offer"] else { continue }
+            let connection = PeerConnection(endpoint: endpoint)
+            connection.setHandler { [self] event in
+                if case .channel(let channel) = event { take(channel) }
             }
-            let message: JSON = ["event": "answers", "answers": .array(answers)]
+            connections.append(connection)
+            let answer = try await connection.accept(offer: SessionDescription(json: offer))
+            let message: JSON = ["event": "answer", "answer": answer.json]
             Terminal.output(message.serialized())
         }
         for connection in connections { connection.close() }

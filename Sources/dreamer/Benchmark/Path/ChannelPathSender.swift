@@ -11,7 +11,6 @@ final class ChannelPathSender: Sendable {
     private struct State {
         var bulk: [DataChannel] = []
         var control: DataChannel?
-        var opened = 0
         var isSending = false
         var sendsControl = false
         /// When small messages went that have not come back.
@@ -39,48 +38,53 @@ final class ChannelPathSender: Sendable {
     }
 
     func run() async throws {
-        let connections = (0..<connectionCount).map { _ in PeerConnection(endpoint: endpoint) }
-        var offers: [JSON] = []
-        for (index, connection) in connections.enumerated() {
-            if index == 0, usesControl { try openControl(connection) }
-            try openBulk(connection)
-            offers.append(try await connection.createOffer().json)
+        var lines = StandardInput.lines.makeAsyncIterator()
+        var connections: [PeerConnection] = []
+        // One after the other: the other end takes a socket for each only where it knows of the ones before.
+        for index in 0..<connectionCount {
+            let connection = PeerConnection(endpoint: endpoint)
+            connections.append(connection)
+            var channels = [try openBulk(connection)]
+            if index == 0, usesControl { channels.append(try openControl(connection)) }
+            let offer: JSON = ["event": "offer", "offer": try await connection.createOffer().json]
+            Terminal.output(offer.serialized())
+            guard let line = await lines.next(), let answer = try? JSON(parsing: line)["answer"] else {
+                throw CommandFailure("no answer came")
+            }
+            try connection.accept(answer: SessionDescription(json: answer))
+            for channel in channels { try await channel.opened() }
         }
-        let message: JSON = ["event": "offers", "offers": .array(offers)]
-        Terminal.output(message.serialized())
-        for await line in StandardInput.lines {
+        Terminal.output(#"{"event":"ready"}"#)
+        while let line = await lines.next() {
             switch PathCommand(line: line) {
             case .start: start()
             case .quiet: state.withLock { $0.sendsControl = false }
             case .count: tell()
-            case nil:
-                guard let answers = (try? JSON(parsing: line))?["answers"]?.array else { continue }
-                for (connection, answer) in zip(connections, answers) {
-                    try connection.accept(answer: SessionDescription(json: answer))
-                }
+            case nil: break
             }
         }
         for connection in connections { connection.close() }
     }
 
-    private func openBulk(_ connection: PeerConnection) throws {
+    private func openBulk(_ connection: PeerConnection) throws -> DataChannel {
         let channel = try connection.createDataChannel("bulk")
         state.withLock { $0.bulk.append(channel) }
         channel.setBufferedAmountLowThreshold(Self.lowWater)
         var handler = DataChannel.Handler()
-        handler.onOpen = { [self] in didOpen() }
         handler.onBufferedAmountLow = { [weak channel, self] in
             if let channel { pump(channel) }
         }
-        handler.onClose = { Terminal.note("a channel closed") }
+        handler.onClose = { [weak connection] in
+            Terminal.note("a channel closed: \(connection?.failure.map { "\($0)" } ?? "the peer closed it")")
+        }
         channel.setHandler(handler)
+        return channel
     }
 
-    private func openControl(_ connection: PeerConnection) throws {
+    private func openControl(_ connection: PeerConnection) throws -> DataChannel {
         let channel = try connection.createDataChannel(ChannelPathReceiver.controlLabel)
         state.withLock { $0.control = channel }
         var handler = DataChannel.Handler()
-        handler.onOpen = { [self] in didOpen() }
         handler.onMessage = { [self] _, bytes in
             guard let sent = ChannelPathReceiver.time(in: bytes) else { return }
             let seconds = Double(SharedClock.nanoseconds - sent) * 1e-9
@@ -90,14 +94,7 @@ final class ChannelPathSender: Sendable {
             }
         }
         channel.setHandler(handler)
-    }
-
-    private func didOpen() {
-        let isReady = state.withLock { state in
-            state.opened += 1
-            return state.opened == connectionCount + (usesControl ? 1 : 0)
-        }
-        if isReady { Terminal.output(#"{"event":"ready"}"#) }
+        return channel
     }
 
     private func start() {

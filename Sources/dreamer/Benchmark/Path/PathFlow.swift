@@ -58,8 +58,10 @@ struct PathFlow {
                 path.near,
                 ["--sender", "--connections", "\(connections)", "--message", "\(message)"]
                     + (control ? ["--control"] : []))
-            receiver.send(try sender.json(event: "offers", within: 30).serialized())
-            sender.send(try receiver.json(event: "answers", within: 30).serialized())
+            for _ in 0..<connections {
+                receiver.send(try sender.json(event: "offer", within: 60).serialized())
+                sender.send(try receiver.json(event: "answer", within: 60).serialized())
+            }
         case .tcp(let control):
             receiver = try start(path.far, ["--tcp", control, "--port", "\(port)"])
             _ = try receiver.json(event: "listening", within: 10)
