@@ -59,7 +59,7 @@ static inline int cnatlab_set_address(int socket, unsigned long call, struct ifr
 }
 
 // Gives an interface in the namespace of the calling thread an IPv4 address (host order; 0 for none), an MTU, a queue of so
-// many packets, and sets it up.
+// many packets, and sets it up. The queue keeps its usual length where the kernel wants the host's own root for a change.
 static inline int cnatlab_configure(const char *name, uint32_t address, uint32_t mask, int mtu, int queue) {
     int socket_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (socket_fd < 0) return -1;
@@ -73,7 +73,7 @@ static inline int cnatlab_configure(const char *name, uint32_t address, uint32_t
     if (result == 0 && queue > 0) {
         cnatlab_name(&request, name);
         request.ifr_qlen = queue;
-        result = ioctl(socket_fd, SIOCSIFTXQLEN, &request);
+        (void)ioctl(socket_fd, SIOCSIFTXQLEN, &request);
     }
     if (result == 0 && address != 0) {
         cnatlab_name(&request, name);

@@ -22,7 +22,7 @@ public struct KernelLabError: Error, Hashable, Sendable {
 }
 
 extension KernelLabError: CustomStringConvertible {
-    /// For example `making a network namespace: Operation not permitted (this needs root, …)`.
+    /// For example `making a network namespace: Operation not permitted (this needs root …)`.
     public var description: String {
         let reason = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { buffer in
             guard let base = buffer.baseAddress, strerror_r(code, base, buffer.count) == 0 else {
@@ -32,8 +32,8 @@ extension KernelLabError: CustomStringConvertible {
         }
         let advice =
             isMissingRight
-            ? " (this needs root and /dev/net/tun; where users may have namespaces, `unshare --user --map-root-user` in "
-                + "front of the command does)"
+            ? " (this needs root and /dev/net/tun, or `unshare --user --map-root-user --net` in front of the command "
+                + "where users may have namespaces)"
             : ""
         return "\(operation): \(reason)\(advice)"
     }

@@ -11,7 +11,7 @@ public final class NetworkNamespace: Sendable {
 
     /// Makes an empty namespace, with its loopback interface up. Needs CAP_SYS_ADMIN.
     public init() throws(KernelLabError) {
-        let home = try NetworkNamespace.current()
+        let home = try NetworkNamespace.home()
         defer { close(home) }
         guard cnatlab_unshare_network() == 0 else { throw .last("making a network namespace") }
         defer { NetworkNamespace.goTo(home) }
@@ -26,7 +26,7 @@ public final class NetworkNamespace: Sendable {
 
     /// Does `body` with the calling thread in the namespace: sockets that it opens and processes that it starts belong to it.
     public func enter<Result>(_ body: () throws -> Result) throws -> Result {
-        let home = try NetworkNamespace.current()
+        let home = try NetworkNamespace.home()
         defer { close(home) }
         guard cnatlab_enter_network(descriptor) == 0 else { throw KernelLabError.last("entering a network namespace") }
         defer { NetworkNamespace.goTo(home) }
@@ -36,6 +36,18 @@ public final class NetworkNamespace: Sendable {
     private static func current() throws(KernelLabError) -> Int32 {
         let descriptor = cnatlab_open_network()
         guard descriptor >= 0 else { throw .last("opening /proc/thread-self/ns/net") }
+        return descriptor
+    }
+
+    /// The namespace that the calling thread is in, if the thread may come back into it: a namespace that belongs to another
+    /// user namespace can only be left.
+    private static func home() throws(KernelLabError) -> Int32 {
+        let descriptor = try current()
+        guard cnatlab_enter_network(descriptor) == 0 else {
+            let error = KernelLabError.last("making a network namespace")
+            close(descriptor)
+            throw error
+        }
         return descriptor
     }
 

@@ -123,6 +123,9 @@ final class PacketCarrier: Sendable {
 extension PacketCarrier {
     private func run() {
         cnatlab_exact_timers()
+        // A wire does not wait for a processor. Where we may not go before others, we are late when they are many.
+        var priority = sched_param(sched_priority: 1)
+        pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority)
         let (near, far) = state.withLock { ($0.lanes[0].source, $0.lanes[1].source) }
         while !isStopping.load(ordering: .acquiring) {
             let (count, deadline) = state.withLock { PacketCarrier.turn(&$0) }

@@ -36,6 +36,8 @@ struct LinkRate: ExpressibleByArgument {
         guard rate >= 1000, rate <= 1e9 else { return nil }
         bytesPerSecond = Int(rate)
     }
+
+    var defaultValueDescription: String { "\(bytesPerSecond / 125_000)mbit" }
 }
 
 /// A share: `0.1%`, `0.001`.
@@ -65,6 +67,14 @@ enum QueueSize: ExpressibleByArgument {
             self = .bytes(bytes)
         } else {
             return nil
+        }
+    }
+
+    var defaultValueDescription: String {
+        switch self {
+        case .products(let count): "\(Units.fixed(count, 0))bdp"
+        case .time(let duration): "\(Units.fixed(duration.seconds * 1000, 0))ms"
+        case .bytes(let count): ByteCount(count).defaultValueDescription
         }
     }
 
