@@ -53,6 +53,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
         .systemLibrary(name: "CNetIO"),
+        .systemLibrary(name: "CNATLab"),
         // No library: which instructions the processor has.
         .systemLibrary(name: "CProcessor"),
 
@@ -74,8 +75,8 @@ let package = Package(
         .target(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
-        // The laboratory: links on virtual time.
-        .target(name: "NATLab", dependencies: ["Wire"], swiftSettings: strict),
+        // The laboratory: links on virtual time, and between namespaces of the kernel.
+        .target(name: "NATLab", dependencies: ["Wire", "NetIO", "CNATLab"], swiftSettings: strict),
 
         // Above the stack: trackers, HTTP and the command line, over well-kept packages.
         .target(
@@ -100,7 +101,7 @@ let package = Package(
             name: "dreamer",
             dependencies: [
                 "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
-                "Origin",
+                "Origin", "NATLab",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
@@ -123,7 +124,7 @@ let package = Package(
         .testTarget(
             name: "WebRTCTests",
             dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
-        .testTarget(name: "NATLabTests", dependencies: ["NATLab", "Wire", "TestSupport"]),
+        .testTarget(name: "NATLabTests", dependencies: ["NATLab", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
             name: "SwarmTests",
@@ -147,7 +148,9 @@ let package = Package(
             ]),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
+            dependencies: [
+                "Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "NATLab", "TestSupport",
+            ],
             path: "Tests/EndToEnd", exclude: ["interop"]),
     ] + kernels,
     swiftLanguageModes: [.v6]

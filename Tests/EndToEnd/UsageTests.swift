@@ -52,6 +52,12 @@ struct WrongUsage: Sendable, CustomTestStringConvertible {
         WrongUsage("tracker --listen 127.0.0.1:99999", "--listen 127.0.0.1:99999"),
         WrongUsage("tracker --certificate a.pem", "--key"),
         WrongUsage("connect --bind x", "--bind"),
+        WrongUsage("bench path --rtt soon", "--rtt", "soon"),
+        WrongUsage("bench path --loss 100%", "--loss", "100%"),
+        WrongUsage("bench path --rate 5", "--rate", "5"),
+        WrongUsage("bench path --queue long", "--queue", "long"),
+        WrongUsage("bench path --connections 0", "--connections"),
+        WrongUsage("bench path --seconds 0", "--seconds"),
     ]
 }
 

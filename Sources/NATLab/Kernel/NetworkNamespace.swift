@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+import CNATLab
+import Glibc
+
+/// A network namespace of the kernel: interfaces, addresses and ports of its own (network_namespaces(7)).
+///
+/// It has no name that could be left behind: it lives as long as this object, a process or a device in it does, and goes by
+/// itself when this process ends, however it ends.
+public final class NetworkNamespace: Sendable {
+    private let descriptor: Int32
+
+    /// Makes an empty namespace, with its loopback interface up. Needs CAP_SYS_ADMIN.
+    public init() throws(KernelLabError) {
+        let home = try NetworkNamespace.home()
+        defer { close(home) }
+        guard cnatlab_unshare_network() == 0 else { throw .last("making a network namespace") }
+        defer { NetworkNamespace.goTo(home) }
+        descriptor = try NetworkNamespace.current()
+        guard cnatlab_configure("lo", 0, 0, 0, 0) == 0 else {
+            close(descriptor)
+            throw .last("setting the loopback interface up")
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Does `body` with the calling thread in the namespace: sockets that it opens and processes that it starts belong to it.
+    public func enter<Result>(_ body: () throws -> Result) throws -> Result {
+        let home = try NetworkNamespace.home()
+        defer { close(home) }
+        guard cnatlab_enter_network(descriptor) == 0 else { throw KernelLabError.last("entering a network namespace") }
+        defer { NetworkNamespace.goTo(home) }
+        return try body()
+    }
+
+    private static func current() throws(KernelLabError) -> Int32 {
+        let descriptor = cnatlab_open_network()
+        guard descriptor >= 0 else { throw .last("opening /proc/thread-self/ns/net") }
+        return descriptor
+    }
+
+    /// The namespace that the calling thread is in, if the thread may come back into it: a namespace that belongs to another
+    /// user namespace can only be left.
+    private static func home() throws(KernelLabError) -> Int32 {
+        let descriptor = try current()
+        guard cnatlab_enter_network(descriptor) == 0 else {
+            let error = KernelLabError.last("making a network namespace")
+            close(descriptor)
+            throw error
+        }
+        return descriptor
+    }
+
+    /// A thread that stayed where it is would do the work of others in the wrong place.
+    private static func goTo(_ home: Int32) {
+        let result = cnatlab_enter_network(home)
+        precondition(result == 0, "the way back into the network namespace that a thread came from is barred")
+    }
+}
