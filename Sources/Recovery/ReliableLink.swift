@@ -119,15 +119,12 @@ public struct ReliableLink: ~Copyable, Sendable {
 
     // MARK: - SCTP's side
 
-    /// Takes SCTP packets of a flow.
-    public mutating func enqueue(_ packets: borrowing PacketBuffer, flow: Int) {
-        packets.withUnsafeBytes { all in
-            for index in 0..<packets.count {
-                let packet = UnsafeRawBufferPointer(rebasing: all[packets.range(index)])
-                let fits = flow == 0 ? outgoing0.append(packet) : outgoing1.append(packet)
-                if !fits { statistics.overflows &+= 1 }
-            }
-        }
+    /// Takes SCTP packets of a flow, each behind its length in two bytes (most significant first), and leaves `packets`
+    /// empty.
+    public mutating func enqueue(_ packets: inout PacketBuffer, flow: Int) {
+        let count = packets.count
+        let fits = flow == 0 ? outgoing0.append(&packets) : outgoing1.append(&packets)
+        if !fits { statistics.overflows &+= UInt64(count) }
     }
 
     /// Whether ``takePackets(flow:_:)`` may have something.
@@ -384,8 +381,6 @@ extension ReliableLink {
     /// Gives back memory that an idle link holds. Call it now and then.
     public mutating func trim(now: Timestamp) {
         guard now.nanoseconds - lastActivity > Self.idleTime else { return }
-        outgoing0.trim()
-        outgoing1.trim()
         incoming0.trim()
         incoming1.trim()
     }

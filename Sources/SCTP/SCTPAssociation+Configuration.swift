@@ -17,6 +17,9 @@ extension SCTPAssociation {
         /// How much usrsctp puts into what it takes for one packet; it is cut into packets of `maxPacketSize` on its
         /// way out. Twice as large costs less CPU time, and lets windows start, grow and recover twice as fast.
         public var bundleSize = 1160
+        /// Whether each packet goes out behind its length in two bytes, most significant first, for a carrier that keeps
+        /// no borders.
+        public var prefixesLength = false
         /// Whether the packets of one batch reach usrsctp joined into one where they can be. A joined packet of several
         /// is acknowledged at once.
         public var joinsReceived = true

@@ -13,6 +13,8 @@ final class SCTPOutbox: Sendable {
         var owner: SCTPHandle?
         /// The longest packet to leave.
         var maxPacketSize = 0
+        /// Whether each packet stands behind its length in two bytes.
+        var prefixesLength = false
         /// Waiting to be sent.
         var packets = PacketBuffer()
         /// Payload bytes of user messages that were put into packets for the first time, counted by stream.
@@ -52,8 +54,9 @@ final class SCTPOutbox: Sendable {
 
 extension SCTPOutbox.State {
     /// Forgets everything and belongs to `owner`.
-    mutating func reset(owner: SCTPHandle?, maxPacketSize: Int) {
+    mutating func reset(owner: SCTPHandle?, maxPacketSize: Int, prefixesLength: Bool) {
         self.owner = owner
+        self.prefixesLength = prefixesLength
         self.maxPacketSize = maxPacketSize
         packets.release()
         transmitted.removeAll()
@@ -89,14 +92,17 @@ extension SCTPOutbox.State {
         let blocks = (maxPacketSize - header.count - 16) / 4
         let chunks = isLongSACK ? UnsafeRawBufferPointer(rebasing: chunks[..<(16 + 4 * blocks)]) : chunks
         let count = header.count + chunks.count
-        packets.append(maximumLength: count) { packet in
+        let prefix = prefixesLength ? 2 : 0
+        packets.append(maximumLength: prefix + count) { room in
+            if prefix > 0 { room.storeBytes(of: UInt16(truncatingIfNeeded: count).bigEndian, as: UInt16.self) }
+            let packet = UnsafeMutableRawBufferPointer(rebasing: room[prefix...])
             packet.copyMemory(from: header)
             UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]).copyMemory(from: chunks)
             if isLongSACK {
                 Self.shortenSACK(UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]), to: blocks)
             }
             SCTPChecksum.write(into: packet)
-            return count
+            return prefix + count
         }
     }
 

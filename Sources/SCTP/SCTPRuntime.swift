@@ -81,7 +81,7 @@ public final class SCTPRuntime: Sendable {
     }
 
     /// A fresh handle with its outbox; usrsctp knows the handle as a local address from here on.
-    func register(maxPacketSize: Int) throws(SCTPError) -> (SCTPHandle, SCTPOutbox) {
+    func register(_ configuration: SCTPAssociation.Configuration) throws(SCTPError) -> (SCTPHandle, SCTPOutbox) {
         try calls.withLock { (state) throws(SCTPError) in
             let handle: SCTPHandle
             let outbox: SCTPOutbox
@@ -95,7 +95,11 @@ public final class SCTPRuntime: Sendable {
                 outboxes[state.slotsMade] = Unmanaged.passRetained(outbox)
                 state.slotsMade += 1
             }
-            outbox.state.withLock { $0.reset(owner: handle, maxPacketSize: maxPacketSize) }
+            outbox.state.withLock { state in
+                state.reset(
+                    owner: handle, maxPacketSize: configuration.maxPacketSize,
+                    prefixesLength: configuration.prefixesLength)
+            }
             usrsctp_register_address(UnsafeMutableRawPointer(bitPattern: handle.rawValue))
             return (handle, outbox)
         }
@@ -124,7 +128,7 @@ public final class SCTPRuntime: Sendable {
     func release(_ handle: SCTPHandle, deregistering: Bool) {
         calls.withLock { state in
             if deregistering { usrsctp_deregister_address(UnsafeMutableRawPointer(bitPattern: handle.rawValue)) }
-            outbox(slot: handle.slot)?.state.withLock { $0.reset(owner: nil, maxPacketSize: 0) }
+            outbox(slot: handle.slot)?.state.withLock { $0.reset(owner: nil, maxPacketSize: 0, prefixesLength: false) }
             state.free.append((handle.slot, handle.generation &+ 1))
         }
     }

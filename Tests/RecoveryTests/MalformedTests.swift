@@ -53,7 +53,7 @@ struct MalformedTests {
         var out = PacketBuffer()
         var bulk = PacketBuffer()
         bulk.append(maximumLength: 5000) { _ in 5000 }
-        link.enqueue(bulk, flow: 1)
+        link.enqueue(&bulk, flow: 1)
         var now = Timestamp.zero
         for _ in 0..<500 {
             now += .microseconds(Int64(entropy.next() % 4000))

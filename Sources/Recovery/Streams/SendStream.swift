@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import Wire
 
 /// The sending end of one flow: SCTP packets, each behind its length in two bytes, as a stream of bytes that is kept
-/// until the peer has it.
+/// until the peer has it. They are not copied before they are put into packets.
 ///
 ///     acknowledged │ in flight, lost (to be sent again), acknowledged out of order │ not sent yet │
 ///                 base                                                          next          end
@@ -9,7 +10,9 @@ struct SendStream: ~Copyable, Sendable {
     /// The most that is held: far above what the window of an association lets out.
     static let limit = 32 << 20
 
-    private var ring = ByteRing()
+    /// Bytes as they came, in order. None is empty; from `head` on they are still held.
+    private var segments: [Segment] = []
+    private var head = 0
     /// The first byte that the peer may not have.
     private(set) var base: UInt64 = 0
     /// The first byte that was never sent.
@@ -30,15 +33,17 @@ struct SendStream: ~Copyable, Sendable {
     /// Bytes that are held.
     var held: Int { Int(end - base) }
 
-    /// Appends one packet. False where there is no room, which the association above takes for a loss.
-    mutating func append(_ packet: UnsafeRawBufferPointer) -> Bool {
-        guard packet.count <= 0xFFFF, held + packet.count + 2 <= Self.limit else { return false }
-        let after = end + UInt64(packet.count + 2)
-        ring.reserve(base..<after, holding: base..<end)
-        var length = UInt16(packet.count).bigEndian
-        withUnsafeBytes(of: &length) { ring.write($0, at: end) }
-        ring.write(packet, at: end + 2)
-        end = after
+    /// Takes packets, each behind its length in two bytes, and leaves `packets` empty. False where there is no room: they
+    /// are dropped, which the association above takes for a loss.
+    mutating func append(_ packets: inout PacketBuffer) -> Bool {
+        let count = packets.byteCount
+        guard count > 0 else { return true }
+        guard held + count <= Self.limit else {
+            packets.release()
+            return false
+        }
+        segments.append(Segment(start: end, &packets))
+        end += UInt64(count)
         return true
     }
 
@@ -53,7 +58,26 @@ struct SendStream: ~Copyable, Sendable {
 
     /// Copies bytes of the stream.
     func read(_ range: Range<UInt64>, into destination: UnsafeMutableRawBufferPointer) {
-        ring.read(range, into: destination)
+        var index = segment(at: range.lowerBound)
+        var offset = range.lowerBound
+        while offset < range.upperBound, index < segments.count {
+            let segment = segments[index]
+            let count = Int(min(range.upperBound, segment.end) - offset)
+            let place = Int(offset - range.lowerBound)
+            segment.read(offset, into: UnsafeMutableRawBufferPointer(rebasing: destination[place..<place + count]))
+            offset += UInt64(count)
+            index += 1
+        }
+    }
+
+    /// The index of the segment that holds a byte.
+    private func segment(at offset: UInt64) -> Int {
+        var (low, high) = (head, segments.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if segments[middle].end <= offset { low = middle + 1 } else { high = middle }
+        }
+        return low
     }
 
     /// The peer has these bytes.
@@ -66,6 +90,7 @@ struct SendStream: ~Copyable, Sendable {
             base = max(base, first.upperBound)
             _ = acknowledged.removeFirst()
         }
+        forget()
     }
 
     /// These bytes did not arrive. What was acknowledged by another packet meanwhile stays so.
@@ -79,9 +104,12 @@ struct SendStream: ~Copyable, Sendable {
         }
     }
 
-    /// Gives back the memory of a window that is empty.
-    mutating func trim() {
-        if base == end { ring.shrink() }
+    /// Lets go of the segments that the peer has.
+    private mutating func forget() {
+        while head < segments.count, segments[head].end <= base { head += 1 }
+        guard head == segments.count || head >= 64 else { return }
+        segments.removeFirst(head)
+        head = 0
     }
 
     /// The oldest bytes in flight, for a probe; they count as lost.

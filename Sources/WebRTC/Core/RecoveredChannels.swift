@@ -47,6 +47,7 @@ struct RecoveredChannels: ~Copyable {
         var settings = plain
         settings.association.maxPacketSize = Self.packetSize
         settings.association.bundleSize = Self.packetSize
+        settings.association.prefixesLength = true
         settings.association.joinsReceived = false
         settings.association.sendBuffer = max(plain.association.sendBuffer, Self.leastSendBuffer)
         settings.association.receiveBuffer = Self.receiveBuffer
@@ -173,8 +174,7 @@ struct RecoveredChannels: ~Copyable {
             case .bulk: bulk?.takeOutgoing(into: &packets)
             }
             guard !packets.isEmpty else { continue }
-            link.enqueue(packets, flow: flow.rawValue)
-            packets.release()
+            link.enqueue(&packets, flow: flow.rawValue)
         }
         link.transmit(into: &buffer, now: now)
     }

@@ -65,12 +65,13 @@ struct PathSimulation: ~Copyable {
         let number = produced[flow]
         produced[flow] += 1
         var packets = PacketBuffer(capacity: count)
-        packets.append(maximumLength: count) { room in
-            for index in 8..<count { room[index] = UInt8(truncatingIfNeeded: number &+ UInt64(index)) }
-            room.storeBytes(of: number, as: UInt64.self)
-            return count
+        packets.append(maximumLength: count + 2) { room in
+            room.storeBytes(of: UInt16(count).bigEndian, as: UInt16.self)
+            for index in 8..<count { room[index + 2] = UInt8(truncatingIfNeeded: number &+ UInt64(index)) }
+            room.storeBytes(of: number, toByteOffset: 2, as: UInt64.self)
+            return count + 2
         }
-        sender.enqueue(packets, flow: flow)
+        sender.enqueue(&packets, flow: flow)
     }
 
     /// Sends a small packet of flow 0 whose delay is measured.
