@@ -7,12 +7,12 @@ extension DataChannelMultiplexer {
     /// With `negotiatedID` both sides name the same stream themselves and nothing is said on the wire.
     public mutating func open(
         label: String, protocol subprotocol: String = "", ordered: Bool = true,
-        reliability: SCTPAssociation.Reliability = .reliable, negotiatedID: UInt16? = nil
+        reliability: SCTPAssociation.Reliability = .reliable, priority: UInt16 = 256, negotiatedID: UInt16? = nil
     ) throws(SCTPError) -> ChannelID {
         guard phase != .down else { throw .notConnected }
         guard label.utf8.count <= 0xFFFF, subprotocol.utf8.count <= 0xFFFF else { throw .nameTooLong }
         let info = DataChannelInfo(
-            label: label, protocol: subprotocol, ordered: ordered, reliability: reliability,
+            label: label, protocol: subprotocol, ordered: ordered, reliability: reliability, priority: priority,
             isNegotiated: negotiatedID != nil)
         if let id = negotiatedID {
             guard Int(id) < streamLimit, channel(id) == nil else { throw .streamUnavailable(id) }

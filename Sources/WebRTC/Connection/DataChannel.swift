@@ -35,18 +35,39 @@ public final class DataChannel: Sendable {
         public var reliability: Reliability
         /// The subprotocol, a name that both sides know.
         public var subprotocol: String
+        /// The channel's share of the connection while others have something to send too; the peer is told.
+        public var priority: Priority
         /// The stream identifier, where both sides agreed on it and nothing is to be announced.
         public var negotiatedID: UInt16?
 
         /// Ordered and reliable unless said otherwise.
         public init(
             isOrdered: Bool = true, reliability: Reliability = .reliable, subprotocol: String = "",
-            negotiatedID: UInt16? = nil
+            priority: Priority = .low, negotiatedID: UInt16? = nil
         ) {
             self.isOrdered = isOrdered
             self.reliability = reliability
             self.subprotocol = subprotocol
+            self.priority = priority
             self.negotiatedID = negotiatedID
+        }
+    }
+
+    /// W3C's RTCPriorityType with the values of RFC 8831 §6.4, which are weights: each gets twice what the one before
+    /// gets.
+    public enum Priority: UInt16, Hashable, Sendable, CaseIterable {
+        /// RFC 8831's "below normal".
+        case veryLow = 128
+        /// RFC 8831's "normal", and the default.
+        case low = 256
+        /// RFC 8831's "high".
+        case medium = 512
+        /// RFC 8831's "extra high".
+        case high = 1024
+
+        /// The priority that a peer's number stands for: W3C webrtc-priority's bounds.
+        init(value: UInt16) {
+            self = Self.allCases.first { value <= $0.rawValue } ?? .high
         }
     }
 

@@ -25,7 +25,8 @@ extension PeerCore {
             guard
                 let id = try channels?.open(
                     label: label, protocol: options.subprotocol, ordered: options.isOrdered,
-                    reliability: options.reliability, negotiatedID: options.negotiatedID)
+                    reliability: options.reliability, priority: options.priority.rawValue,
+                    negotiatedID: options.negotiatedID)
             else { return }
             keyOf[id] = key
             channelOf[key] = id
@@ -91,7 +92,8 @@ extension PeerCore {
                 .incomingChannel(
                     key, label: info.label,
                     DataChannel.Options(
-                        isOrdered: info.ordered, reliability: info.reliability, subprotocol: info.protocol)))
+                        isOrdered: info.ordered, reliability: info.reliability, subprotocol: info.protocol,
+                        priority: .init(value: info.priority))))
         case .message(let id, let isText):
             return keyOf[id].map { ($0, isText) }
         case .bufferedAmountLow(let id):
