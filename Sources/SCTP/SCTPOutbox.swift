@@ -13,6 +13,10 @@ final class SCTPOutbox: Sendable {
         var owner: SCTPHandle?
         /// The longest packet to leave.
         var maxPacketSize = 0
+        /// Whether our INIT and INIT ACK say that we take packets without a checksum.
+        var announcesZeroChecksum = false
+        /// What the peer said about that.
+        var zeroChecksum = ZeroChecksum()
         /// Waiting to be sent.
         var packets = PacketBuffer(capacity: 2048)
         /// Payload bytes of user messages that were put into packets for the first time, counted by stream.
@@ -36,6 +40,11 @@ final class SCTPOutbox: Sendable {
         }
     }
 
+    /// Learns from an INIT or INIT ACK of the peer what it takes.
+    func notePeer(_ packet: UnsafeRawBufferPointer) {
+        state.withLock { $0.zeroChecksum.note(packet) }
+    }
+
     /// Moves what waits behind the packets of `buffer`.
     func take(into buffer: inout PacketBuffer) {
         state.withLock { state in
@@ -52,9 +61,11 @@ final class SCTPOutbox: Sendable {
 
 extension SCTPOutbox.State {
     /// Forgets everything and belongs to `owner`.
-    mutating func reset(owner: SCTPHandle?, maxPacketSize: Int) {
+    mutating func reset(owner: SCTPHandle?, maxPacketSize: Int, announcesZeroChecksum: Bool = false) {
         self.owner = owner
         self.maxPacketSize = maxPacketSize
+        self.announcesZeroChecksum = announcesZeroChecksum
+        zeroChecksum = ZeroChecksum()
         packets.removeAll()
         transmitted.removeAll()
         totalTransmitted = 0
@@ -88,14 +99,25 @@ extension SCTPOutbox.State {
         let isLongSACK = header.count + chunks.count > maxPacketSize && chunks.count >= 16 && chunks[0] == 3
         let blocks = (maxPacketSize - header.count - 16) / 4
         let chunks = isLongSACK ? UnsafeRawBufferPointer(rebasing: chunks[..<(16 + 4 * blocks)]) : chunks
-        let count = header.count + chunks.count
-        packets.append(maximumLength: count) { packet in
+        let announces = announcesZeroChecksum && ZeroChecksum.isAnnouncement(chunks)
+        let room = header.count + chunks.count + (announces ? ZeroChecksum.announcementLength : 0)
+        packets.append(maximumLength: room) { [zeroChecksum] packet in
+            var count = header.count + chunks.count
             packet.copyMemory(from: header)
             UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]).copyMemory(from: chunks)
             if isLongSACK {
                 Self.shortenSACK(UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]), to: blocks)
             }
-            SCTPChecksum.write(into: packet)
+            if announces {
+                let body = UnsafeMutableRawBufferPointer(rebasing: packet[header.count...])
+                count = header.count + ZeroChecksum.announce(in: body, count: chunks.count)
+            }
+            let whole = UnsafeMutableRawBufferPointer(rebasing: packet[..<count])
+            if zeroChecksum.omitsChecksum(of: UnsafeRawBufferPointer(whole)) {
+                whole.storeBytes(of: 0, toByteOffset: 8, as: UInt32.self)
+            } else {
+                SCTPChecksum.write(into: whole)
+            }
             return count
         }
     }

@@ -81,7 +81,7 @@ public final class SCTPRuntime: Sendable {
     }
 
     /// A fresh handle with its outbox; usrsctp knows the handle as a local address from here on.
-    func register(maxPacketSize: Int) throws(SCTPError) -> (SCTPHandle, SCTPOutbox) {
+    func register(_ configuration: SCTPAssociation.Configuration) throws(SCTPError) -> (SCTPHandle, SCTPOutbox) {
         try calls.withLock { (state) throws(SCTPError) in
             let handle: SCTPHandle
             let outbox: SCTPOutbox
@@ -95,7 +95,11 @@ public final class SCTPRuntime: Sendable {
                 outboxes[state.slotsMade] = Unmanaged.passRetained(outbox)
                 state.slotsMade += 1
             }
-            outbox.state.withLock { $0.reset(owner: handle, maxPacketSize: maxPacketSize) }
+            outbox.state.withLock {
+                $0.reset(
+                    owner: handle, maxPacketSize: configuration.maxPacketSize,
+                    announcesZeroChecksum: configuration.acceptsZeroChecksum)
+            }
             usrsctp_register_address(UnsafeMutableRawPointer(bitPattern: handle.rawValue))
             return (handle, outbox)
         }
@@ -173,8 +177,8 @@ extension SCTPRuntime {
         usrsctp_sysctl_set_sctp_initial_cwnd(10)
         // Where a SACK lets more than this leave at once, usrsctp cuts the congestion window down to it (RFC 9260 §6.1 has
         // 4). One SACK answers all packets that came together, so the bound has to be far above that: with 10, windows
-        // stayed at 10 packets. It is there for what follows a pause.
-        usrsctp_sysctl_set_sctp_max_burst_default(256)
+        // stayed at 10 packets. It is there for what follows a pause. Counted in bundles of packets.
+        usrsctp_sysctl_set_sctp_max_burst_default(64)
     }
 }
 

@@ -15,7 +15,7 @@ final class SCTPSocket {
 
     /// Opens, sets up and binds a socket.
     init(configuration: SCTPAssociation.Configuration) throws(SCTPError) {
-        (handle, outbox) = try SCTPRuntime.shared.register(maxPacketSize: configuration.maxPacketSize)
+        (handle, outbox) = try SCTPRuntime.shared.register(configuration)
         do {
             pointer = try SCTPRuntime.shared.open(handle: handle, configuration: configuration)
         } catch {

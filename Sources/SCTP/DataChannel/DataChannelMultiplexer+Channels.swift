@@ -136,6 +136,7 @@ extension DataChannelMultiplexer {
     mutating func handleUp(outbound: Int, inbound: Int) {
         guard phase == .starting else { return }
         phase = .up
+        association.beginBundling()
         streamLimit = min(streamLimit, outbound, inbound)
         emit(.associationUp)
         for channel in channels.compactMap({ $0 }) {
