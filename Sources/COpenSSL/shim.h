@@ -16,6 +16,8 @@
 #include <openssl/x509v3.h>
 #include <sys/time.h>
 
+#include "records.h"
+
 // A fresh key pair on P-256, NULL on failure.
 static inline EVP_PKEY *shim_generate_p256(void) { return EVP_EC_gen("P-256"); }
 

@@ -80,7 +80,10 @@ public struct DTLSTransport: ~Copyable, @unchecked Sendable {
     private let port: UnsafeMutablePointer<DatagramPort>
     private let certificate: DTLSCertificate
     private var events: [Event] = []
+    /// Records of application data that wait for the end of the handshake, or for the fingerprint.
     private var held = PacketBuffer(capacity: 64)
+    /// What protects application data, once keys are agreed on.
+    private var protection: RecordProtection?
 
     /// A session that has not begun.
     ///
@@ -171,15 +174,56 @@ extension DTLSTransport {
     /// (Whoever can write on the path can still forge an alert before keys are agreed on.)
     public mutating func receive(_ datagram: RawSpan, now: Timestamp, plaintext: inout PacketBuffer) {
         statistics.datagramsReceived &+= 1
-        let usable = RecordFilter.usablePrefix(of: datagram)
-        if usable < datagram.byteCount { statistics.datagramsDropped &+= 1 }
-        guard usable > 0, state == .handshaking || state == .unverified || state == .connected else { return }
-        port.pointee.now = now
-        datagram.extracting(..<usable).withUnsafeBytes { bytes in
-            port.pointee.incoming = bytes
-            proceed(plaintext: &plaintext)
-            port.pointee.incoming = UnsafeRawBufferPointer(start: nil, count: 0)
+        var offset = 0
+        while offset < datagram.byteCount {
+            if let length = RecordProtection.recordLength(in: datagram, at: offset) {
+                take(datagram.extracting(offset..<offset + length), plaintext: &plaintext)
+                offset += length
+                continue
+            }
+            let end = RecordFilter.usableEnd(of: datagram, from: offset)
+            guard end > offset else {
+                statistics.datagramsDropped &+= 1
+                return
+            }
+            guard state == .handshaking || state == .unverified || state == .connected else { return }
+            port.pointee.now = now
+            datagram.extracting(offset..<end).withUnsafeBytes { bytes in
+                port.pointee.incoming = bytes
+                proceed(plaintext: &plaintext)
+                port.pointee.incoming = UnsafeRawBufferPointer(start: nil, count: 0)
+            }
+            offset = end
         }
+    }
+
+    /// Takes a record of application data.
+    private mutating func take(_ record: RawSpan, plaintext: inout PacketBuffer) {
+        switch state {
+        case .connected:
+            guard protection?.open(record, into: &plaintext) == true else {
+                statistics.datagramsDropped &+= 1
+                return
+            }
+            // The peer sends only after its handshake.
+            if !port.pointee.isMuted { beginSending() }
+        case .handshaking, .unverified:
+            let waiting = held.byteCount - held.count * Self.recordOverhead
+            if held.count < Self.heldCountLimit, waiting + record.byteCount - Self.recordOverhead <= Self.heldLimit {
+                held.append(record)
+            } else {
+                statistics.unverifiedRecordsDropped &+= 1
+            }
+        case .new, .closed, .failed:
+            break
+        }
+    }
+
+    /// Takes what had to wait.
+    private mutating func takeHeld(plaintext: inout PacketBuffer) {
+        var waiting = PacketBuffer(capacity: 64)
+        swap(&waiting, &held)
+        for index in 0..<waiting.count { take(waiting[index], plaintext: &plaintext) }
     }
 
     /// When ``handleTimeout(now:)`` is due, `nil` while nothing waits.
@@ -210,9 +254,7 @@ extension DTLSTransport {
         port.pointee.now = now
         guard state == .unverified else { return }
         verifyPeer()
-        guard state == .connected else { return }
-        for index in 0..<held.count { plaintext.append(held[index]) }
-        held = PacketBuffer(capacity: 64)
+        if state == .connected { takeHeld(plaintext: &plaintext) }
     }
 }
 
@@ -248,13 +290,47 @@ extension DTLSTransport {
             throw .plaintextTooLong(limit: maximumPlaintextLength)
         }
         guard plaintext.byteCount > 0 else { return }
-        let written = plaintext.withUnsafeBytes { SSL_write(ssl, $0.baseAddress, Int32($0.count)) }
+        let written = plaintext.withUnsafeBytes { bytes in
+            port.pointee.isMuted
+                ? seal(bytes, type: RecordProtection.applicationData)
+                : Int(SSL_write(ssl, bytes.baseAddress, Int32(bytes.count)))
+        }
         // Our BIO takes every write, so this is the end of the record numbers or of memory.
         if written <= 0 {
             let error = DTLSError.library(LibraryError.take().text)
             fail(error)
             throw error
         }
+    }
+
+    /// Appends a record of ours to what waits to be sent. Answers its length, 0 on failure.
+    private mutating func seal(_ plaintext: UnsafeRawBufferPointer, type: UInt8) -> Int {
+        var length = 0
+        port.pointee.outgoing.append(maximumLength: plaintext.count + Self.recordOverhead) { room in
+            length = protection?.seal(plaintext, type: type, into: room) ?? 0
+            return length
+        }
+        return length
+    }
+
+    /// Takes the sending of records over from OpenSSL, which is not to write from here on.
+    private mutating func beginSending() {
+        protection?.beginSending(after: port.pointee.lastRecord)
+        port.pointee.isMuted = protection?.isSending ?? false
+    }
+
+    /// Tells the peer that this is the end.
+    private mutating func sendCloseNotify() {
+        ERR_clear_error()
+        if port.pointee.isMuted {
+            // A warning, close_notify (RFC 5246 §7.2.1).
+            let alert: [UInt8] = [1, 0]
+            _ = alert.withUnsafeBytes { seal($0, type: RecordProtection.alert) }
+        } else if SSL_is_init_finished(ssl) == 1 {
+            // During a handshake OpenSSL refuses to send close_notify; the peer then learns it from ICE or a time-out.
+            SSL_shutdown(ssl)
+        }
+        ERR_clear_error()
     }
 
     /// Protects each packet as one record in one datagram. What cannot be sent is lost like a packet on the way; if the
@@ -269,10 +345,7 @@ extension DTLSTransport {
     public mutating func close() {
         switch state {
         case .handshaking, .unverified, .connected:
-            ERR_clear_error()
-            // During a handshake OpenSSL refuses to send close_notify; the peer then learns it from ICE or a time-out.
-            if SSL_is_init_finished(ssl) == 1 { SSL_shutdown(ssl) }
-            ERR_clear_error()
+            sendCloseNotify()
             state = .closed
         case .new: state = .closed
         case .closed, .failed: break
@@ -287,45 +360,22 @@ extension DTLSTransport {
     private mutating func proceed(plaintext: inout PacketBuffer) {
         // Others may have left errors in the thread's queue, and SSL_get_error would take them for ours.
         LibraryError.clear()
-        var isFirstRead = false
         if state == .handshaking {
             let result = SSL_do_handshake(ssl)
             guard result == 1 else { return stopped(result) }
             state = .unverified
             if port.pointee.expectedFingerprints != nil { verifyPeer() }
-            isFirstRead = true
+            if state == .connected { takeHeld(plaintext: &plaintext) }
         }
-        switch state {
-        case .connected: read(into: &plaintext, isFirst: isFirstRead)
-        case .unverified: hold()
-        default: break
-        }
+        if state == .unverified || state == .connected { read() }
     }
 
-    /// Decrypts the records of the datagram at the port; the first time, also those that overtook the handshake's last
-    /// message, which OpenSSL keeps where `SSL_has_pending` does not look.
-    private mutating func read(into plaintext: inout PacketBuffer, isFirst: Bool) {
-        var result: Int32 = 0
-        repeat {
-            plaintext.append(maximumLength: Self.longestRecord) { [ssl] room in
-                result = SSL_read(ssl, room.baseAddress, Int32(room.count))
-                return max(Int(result), 0)
-            }
-            guard result > 0 else { return stopped(result) }
-            // Asking once more only to hear "nothing" would cost a fifth of a decryption.
-        } while isFirst || !port.pointee.incoming.isEmpty || SSL_has_pending(ssl) == 1
-    }
-
-    /// Decrypts what has to wait for the fingerprint.
-    private mutating func hold() {
-        var arrived = PacketBuffer(capacity: Self.longestRecord)
-        read(into: &arrived, isFirst: true)
-        for index in 0..<arrived.count {
-            if held.count < Self.heldCountLimit, held.byteCount + arrived[index].byteCount <= Self.heldLimit {
-                held.append(arrived[index])
-            } else {
-                statistics.unverifiedRecordsDropped &+= 1
-            }
+    /// Has OpenSSL look at what is no application data: alerts, and repetitions of the handshake.
+    private mutating func read() {
+        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
+            var result: Int32 = 1
+            while result > 0 { result = SSL_read(ssl, room.baseAddress, Int32(room.count)) }
+            stopped(result)
         }
     }
 
@@ -335,8 +385,7 @@ extension DTLSTransport {
         case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE:
             break
         case SSL_ERROR_ZERO_RETURN:
-            SSL_shutdown(ssl)
-            ERR_clear_error()
+            sendCloseNotify()
             state = .closed
             events.append(.closed)
         case SSL_ERROR_SYSCALL where ERR_peek_error() == 0:
@@ -359,7 +408,11 @@ extension DTLSTransport {
                 throw .handshakeFailed("the peer showed no certificate")
             }
             try DTLSFingerprint.verify(certificateDER: certificate, against: expected)
+            protection = RecordProtection(ssl)
+            guard protection != nil else { throw .library("no keys for \(cipherSuite ?? "no cipher")") }
             state = .connected
+            // The server's last flight is here, so it has ours.
+            if role == .client { beginSending() }
             events.append(.connected(peerCertificateDER: certificate))
         } catch {
             SSL_shutdown(ssl)
@@ -370,6 +423,7 @@ extension DTLSTransport {
     private mutating func fail(_ error: DTLSError) {
         ERR_clear_error()
         held = PacketBuffer(capacity: 64)
+        protection = nil
         state = .failed(error)
         events.append(.failed(error))
     }

@@ -12,6 +12,10 @@ struct DatagramPort: ~Copyable {
     var incoming = UnsafeRawBufferPointer(start: nil, count: 0)
     /// What is to be sent, one packet a datagram.
     var outgoing = PacketBuffer()
+    /// The newest protected record that OpenSSL wrote.
+    var lastRecord = LastRecord()
+    /// Whether what OpenSSL writes is thrown away, because it does not number records any more.
+    var isMuted = false
     /// The time of the current call.
     var now = Timestamp.zero
     /// The retransmission timer.
@@ -23,8 +27,31 @@ struct DatagramPort: ~Copyable {
     /// Where secrets go for those who asked for them.
     var keyLog: (@Sendable (String) -> Void)?
 
+    /// What counts on from record to record.
+    struct LastRecord {
+        /// The 48-bit sequence number.
+        var sequence: UInt64 = 0
+        /// What stands behind the header: the explicit nonce of AES-GCM (RFC 5288 §3), in the order of the wire.
+        var nonce: UInt64 = 0
+    }
+
     init(timer: RetransmissionTimer) {
         self.timer = timer
+    }
+
+    /// Looks for protected records in a datagram that OpenSSL wrote.
+    private mutating func note(_ datagram: UnsafeRawBufferPointer) {
+        var offset = 0
+        while offset + RecordFilter.headerLength + 8 <= datagram.count {
+            let number = UInt64(bigEndian: datagram.loadUnaligned(fromByteOffset: offset + 3, as: UInt64.self))
+            if number >> 48 == 1 {
+                lastRecord.sequence = number & (1 << 48 - 1)
+                lastRecord.nonce = datagram.loadUnaligned(
+                    fromByteOffset: offset + RecordFilter.headerLength, as: UInt64.self)
+            }
+            let length = UInt16(bigEndian: datagram.loadUnaligned(fromByteOffset: offset + 11, as: UInt16.self))
+            offset += RecordFilter.headerLength + Int(length)
+        }
     }
 
     /// The port of a session, through its BIO.
@@ -51,6 +78,8 @@ struct DatagramPort: ~Copyable {
         let method = BIO_meth_new(BIO_get_new_index() | 0x400, "datagram port")
         BIO_meth_set_write(method) { bio, bytes, count in
             guard let port = DatagramPort.of(bio: bio), let bytes, count > 0 else { return 0 }
+            if port.pointee.isMuted { return count }
+            port.pointee.note(UnsafeRawBufferPointer(start: bytes, count: Int(count)))
             port.pointee.outgoing.append(maximumLength: Int(count)) { room in
                 room.copyMemory(from: UnsafeRawBufferPointer(start: bytes, count: Int(count)))
                 return Int(count)

@@ -17,10 +17,13 @@ enum RecordFilter {
     /// No message of a handshake is longer; certificates are the largest.
     private static let longestHandshakeMessage = 65_536
 
-    /// How many bytes from the start hold whole and plausible records; 0 when the datagram is of no use.
-    static func usablePrefix(of datagram: RawSpan) -> Int {
-        var offset = 0
-        while let length = recordLength(in: datagram, at: offset) {
+    /// Where the whole and plausible records that start at `start` end, those of application data left out; `start` when
+    /// there is none.
+    static func usableEnd(of datagram: RawSpan, from start: Int) -> Int {
+        var offset = start
+        while RecordProtection.recordLength(in: datagram, at: offset) == nil,
+            let length = recordLength(in: datagram, at: offset)
+        {
             offset += length
         }
         return offset

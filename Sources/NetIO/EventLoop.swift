@@ -53,6 +53,8 @@ public final class EventLoop: Sendable {
     /// The `pthread_t` of the thread while it runs: the system may give it to another thread afterwards.
     private let thread = Atomic<UInt>(0)
     private let isJoined = Atomic<Bool>(false)
+    /// Bytes that sockets of this loop moved in this turn.
+    private let traffic = Atomic<Int>(0)
     /// Where sockets receive: only the loop's thread touches it, so one serves all sockets of the loop.
     let receiveRing = ReceiveRing()
 
@@ -169,8 +171,9 @@ extension EventLoop {
             thread.store(0, ordering: .releasing)
         }
         var work: [Work] = []
+        var polling = BusyPolling()
         while let timeout = prepareToSleep() {
-            let count = Int(cnetio_epoll_wait(epoll, events, timeout))
+            let count = wait(events, timeout, &polling)
             state.withLock { $0.needsWaking = false }
             for index in 0..<max(count, 0) where events[index].token != EventLoop.wakeToken {
                 // Looked up one by one: an earlier handler may have cancelled this registration.
@@ -182,6 +185,29 @@ extension EventLoop {
             for item in work { item() }
             work.removeAll(keepingCapacity: true)
         }
+    }
+
+    /// Waits for events for so many nanoseconds, awake at first where that is worth it.
+    private func wait(
+        _ events: UnsafeMutablePointer<cnetio_event>, _ timeout: Int64, _ polling: inout BusyPolling
+    ) -> Int {
+        let moved = traffic.exchange(0, ordering: .relaxed)
+        guard polling.isWorthwhile(afterBytes: moved), timeout != 0 else {
+            return Int(cnetio_epoll_wait(epoll, events, timeout))
+        }
+        let limit = BusyPolling.limit.nanoseconds
+        let begin = now
+        var elapsed: Int64 = 0
+        while elapsed < (timeout < 0 ? limit : min(limit, timeout)) {
+            let count = Int(cnetio_epoll_wait(epoll, events, 0))
+            if count != 0 {
+                polling.note(isHit: true)
+                return count
+            }
+            elapsed = (now - begin).nanoseconds
+        }
+        polling.note(isHit: false)
+        return Int(cnetio_epoll_wait(epoll, events, timeout < 0 ? timeout : max(timeout - elapsed, 0)))
     }
 
     /// Nanoseconds to sleep, -1 without end; `nil` when the loop has ended.
@@ -222,9 +248,14 @@ extension EventLoop {
     }
 }
 
-// MARK: - What timers and registrations call
+// MARK: - What timers, registrations and sockets call
 
 extension EventLoop {
+    /// Notes that a socket received or sent so many bytes.
+    func countTraffic(_ bytes: Int) {
+        traffic.wrappingAdd(bytes, ordering: .relaxed)
+    }
+
     func set(_ timer: LoopTimer, _ deadline: Timestamp?) {
         state.withLock { state in
             guard let deadline, state.phase != .ended else { return state.timers.remove(timer) }

@@ -23,13 +23,14 @@ extension UDPSocket {
             let interest: EventLoop.Interest = state.backlog.isEmpty ? .readable : [.readable, .writable]
             state.registration = try loop.register(descriptor, interest) { ready in
                 if ready.contains(.writable) { self.flushBacklog() }
-                if ready.contains(.readable) { self.receive(loop.receiveRing, onReceive, onBatchEnd) }
+                if ready.contains(.readable) { self.receive(loop, onReceive, onBatchEnd) }
             }
             state.loop = loop
         }
     }
 
-    private func receive(_ ring: ReceiveRing, _ onReceive: ReceiveHandler, _ onBatchEnd: @Sendable () -> Void) {
+    private func receive(_ loop: EventLoop, _ onReceive: ReceiveHandler, _ onBatchEnd: @Sendable () -> Void) {
+        let ring = loop.receiveRing
         for _ in 0..<UDPSocket.maximumRounds {
             let count = Int(
                 cnetio_receive(
@@ -40,7 +41,7 @@ extension UDPSocket {
                 if count < 0, errno == EAGAIN { return }
                 continue
             }
-            guard account(ring, count) else { return }
+            guard account(loop, count) else { return }
             for slot in 0..<count { deliver(ring, slot, onReceive) }
             onBatchEnd()
             // Fewer than asked for: the queue is empty, and if not, the loop says so at its next turn.
@@ -49,9 +50,9 @@ extension UDPSocket {
     }
 
     /// Counts a batch; answers whether the socket is still open.
-    private func account(_ ring: ReceiveRing, _ count: Int) -> Bool {
+    private func account(_ loop: EventLoop, _ count: Int) -> Bool {
         var (packets, bytes, drops) = (0, 0, 0)
-        for message in ring.received[..<count] {
+        for message in loop.receiveRing.received[..<count] {
             guard message.length > 0 else {
                 drops += 1
                 continue
@@ -60,6 +61,7 @@ extension UDPSocket {
             packets += (Int(message.length) + segment - 1) / segment
             bytes += Int(message.length)
         }
+        loop.countTraffic(bytes)
         return state.withLock { state in
             state.statistics.receiveCalls += 1
             state.statistics.packetsReceived += packets

@@ -28,6 +28,7 @@ extension UDPSocket {
                 state.statistics.sendDrops += ends.count
                 return
             }
+            state.loop?.countTraffic(bytes.count)
             // Behind a backlog packets queue up; without a loop nobody but the next sender empties it.
             if !state.backlog.isEmpty, state.registration == nil { flush(&state) }
             var next = 0

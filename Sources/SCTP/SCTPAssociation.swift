@@ -19,7 +19,12 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
     /// paths.
     private static let startingBytes: UInt64 = 4 << 20
 
+    /// How many packets are joined. usrsctp walks a packet from its start for every chunk: 64 cost more than 32.
+    private static let joinedPackets = 32
+
     let socket: SCTPSocket
+    /// What of a batch is handed on; kept so that its memory is.
+    private var good: [Range<Int>] = []
     /// Whether the handshake was started.
     public private(set) var isConnecting = false
 
@@ -49,6 +54,16 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
         if error != 0 { throw .socket(call: "usrsctp_connect", errno: error) }
     }
 
+    /// Has usrsctp make bundles of several packets; to be called when the handshake is complete.
+    mutating func beginBundling() {
+        guard let pointer = socket.pointer, configuration.packetsPerBundle > 1 else { return }
+        _ = SCTPRuntime.shared.call {
+            Self.setPath(
+                pointer, handle: handle, configuration: configuration,
+                packetsPerBundle: configuration.packetsPerBundle)
+        }
+    }
+
     /// Takes one packet, the plaintext of one DTLS record. A wrong checksum is dropped and counted (RFC 9260 §6.8).
     public mutating func receive(_ packet: RawSpan) {
         guard isOpen, isConnecting else {
@@ -70,7 +85,9 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
         if batch.count == 1 { return receive(batch[0]) }
         batch.withUnsafeBytes { all in
             var good: [Range<Int>] = []
-            good.reserveCapacity(batch.count)
+            swap(&good, &self.good)
+            defer { swap(&good, &self.good) }
+            good.removeAll(keepingCapacity: true)
             for index in 0..<batch.count {
                 let range = batch.range(index)
                 if accepts(UnsafeRawBufferPointer(rebasing: all[range])) { good.append(range) }
@@ -79,7 +96,7 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
                 // A sender in slow start grows its window with the number of SACKs (RFC 9260 §7.2.1), so it gets one
                 // for every second packet at first.
                 let isStarting = counters.bytesReceived < Self.startingBytes
-                var joiner = PacketJoiner(into: SCTPRuntime.shared.joined, maxPackets: isStarting ? 2 : 64)
+                var joiner = PacketJoiner(into: SCTPRuntime.shared.joined, maxPackets: isStarting ? 2 : Self.joinedPackets)
                 for range in good {
                     let packet = UnsafeRawBufferPointer(rebasing: all[range])
                     if configuration.joinsReceived, joiner.append(packet) { continue }
@@ -157,10 +174,14 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
             counters.packetsDropped &+= 1
             return false
         }
-        guard SCTPChecksum.isCorrect(packet) else {
+        if configuration.acceptsZeroChecksum, ZeroChecksum.mayOmitChecksum(packet) {
+            counters.withoutChecksum &+= 1
+        } else if !SCTPChecksum.isCorrect(packet) {
             counters.checksumErrors &+= 1
             return false
         }
+        // INIT and INIT ACK, which say what the peer takes.
+        if packet[12] == 1 || packet[12] == 2 { outbox.notePeer(packet) }
         counters.packetsReceived &+= 1
         counters.bytesReceived &+= UInt64(packet.count)
         return true
@@ -196,6 +217,8 @@ extension SCTPAssociation {
         public var packetsReceived: UInt64 = 0
         /// Their bytes.
         public var bytesReceived: UInt64 = 0
+        /// Of these, those that came without a checksum (RFC 9653).
+        public var withoutChecksum: UInt64 = 0
         /// Dropped for their checksum.
         public var checksumErrors: UInt64 = 0
         /// Dropped for their size, or because the association was not there.

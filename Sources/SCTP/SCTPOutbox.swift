@@ -15,6 +15,10 @@ final class SCTPOutbox: Sendable {
         var maxPacketSize = 0
         /// Whether each packet stands behind its length in two bytes.
         var prefixesLength = false
+        /// Whether our INIT and INIT ACK say that we take packets without a checksum.
+        var announcesZeroChecksum = false
+        /// What the peer said about that.
+        var zeroChecksum = ZeroChecksum()
         /// Waiting to be sent.
         var packets = PacketBuffer()
         /// Payload bytes of user messages that were put into packets for the first time, counted by stream.
@@ -38,6 +42,11 @@ final class SCTPOutbox: Sendable {
         }
     }
 
+    /// Learns from an INIT or INIT ACK of the peer what it takes.
+    func notePeer(_ packet: UnsafeRawBufferPointer) {
+        state.withLock { $0.zeroChecksum.note(packet) }
+    }
+
     /// Moves what waits behind the packets of `buffer`.
     func take(into buffer: inout PacketBuffer) {
         state.withLock { state in
@@ -54,10 +63,12 @@ final class SCTPOutbox: Sendable {
 
 extension SCTPOutbox.State {
     /// Forgets everything and belongs to `owner`.
-    mutating func reset(owner: SCTPHandle?, maxPacketSize: Int, prefixesLength: Bool) {
+    mutating func reset(owner: SCTPHandle?, for configuration: SCTPAssociation.Configuration?) {
         self.owner = owner
-        self.prefixesLength = prefixesLength
-        self.maxPacketSize = maxPacketSize
+        maxPacketSize = configuration?.maxPacketSize ?? 0
+        prefixesLength = configuration?.prefixesLength ?? false
+        announcesZeroChecksum = configuration?.acceptsZeroChecksum ?? false
+        zeroChecksum = ZeroChecksum()
         packets.release()
         transmitted.removeAll()
         totalTransmitted = 0
@@ -91,17 +102,28 @@ extension SCTPOutbox.State {
         let isLongSACK = header.count + chunks.count > maxPacketSize && chunks.count >= 16 && chunks[0] == 3
         let blocks = (maxPacketSize - header.count - 16) / 4
         let chunks = isLongSACK ? UnsafeRawBufferPointer(rebasing: chunks[..<(16 + 4 * blocks)]) : chunks
-        let count = header.count + chunks.count
+        let announces = announcesZeroChecksum && ZeroChecksum.isAnnouncement(chunks)
         let prefix = prefixesLength ? 2 : 0
-        packets.append(maximumLength: prefix + count) { room in
-            if prefix > 0 { room.storeBytes(of: UInt16(truncatingIfNeeded: count).bigEndian, as: UInt16.self) }
+        let longest = prefix + header.count + chunks.count + (announces ? ZeroChecksum.announcementLength : 0)
+        packets.append(maximumLength: longest) { [zeroChecksum] room in
             let packet = UnsafeMutableRawBufferPointer(rebasing: room[prefix...])
+            var count = header.count + chunks.count
             packet.copyMemory(from: header)
             UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]).copyMemory(from: chunks)
             if isLongSACK {
                 Self.shortenSACK(UnsafeMutableRawBufferPointer(rebasing: packet[header.count...]), to: blocks)
             }
-            SCTPChecksum.write(into: packet)
+            if announces {
+                let body = UnsafeMutableRawBufferPointer(rebasing: packet[header.count...])
+                count = header.count + ZeroChecksum.announce(in: body, count: chunks.count)
+            }
+            let whole = UnsafeMutableRawBufferPointer(rebasing: packet[..<count])
+            if zeroChecksum.omitsChecksum(of: UnsafeRawBufferPointer(whole)) {
+                whole.storeBytes(of: 0, toByteOffset: 8, as: UInt32.self)
+            } else {
+                SCTPChecksum.write(into: whole)
+            }
+            if prefix > 0 { room.storeBytes(of: UInt16(truncatingIfNeeded: count).bigEndian, as: UInt16.self) }
             return prefix + count
         }
     }

@@ -96,9 +96,7 @@ public final class SCTPRuntime: Sendable {
                 state.slotsMade += 1
             }
             outbox.state.withLock { state in
-                state.reset(
-                    owner: handle, maxPacketSize: configuration.maxPacketSize,
-                    prefixesLength: configuration.prefixesLength)
+                state.reset(owner: handle, for: configuration)
             }
             usrsctp_register_address(UnsafeMutableRawPointer(bitPattern: handle.rawValue))
             return (handle, outbox)
@@ -128,7 +126,7 @@ public final class SCTPRuntime: Sendable {
     func release(_ handle: SCTPHandle, deregistering: Bool) {
         calls.withLock { state in
             if deregistering { usrsctp_deregister_address(UnsafeMutableRawPointer(bitPattern: handle.rawValue)) }
-            outbox(slot: handle.slot)?.state.withLock { $0.reset(owner: nil, maxPacketSize: 0, prefixesLength: false) }
+            outbox(slot: handle.slot)?.state.withLock { $0.reset(owner: nil, for: nil) }
             state.free.append((handle.slot, handle.generation &+ 1))
         }
     }
@@ -177,8 +175,8 @@ extension SCTPRuntime {
         usrsctp_sysctl_set_sctp_initial_cwnd(10)
         // Where a SACK lets more than this leave at once, usrsctp cuts the congestion window down to it (RFC 9260 §6.1 has
         // 4). One SACK answers all packets that came together, so the bound has to be far above that: with 10, windows
-        // stayed at 10 packets. It is there for what follows a pause.
-        usrsctp_sysctl_set_sctp_max_burst_default(256)
+        // stayed at 10 packets. It is there for what follows a pause. Counted in bundles of packets.
+        usrsctp_sysctl_set_sctp_max_burst_default(64)
     }
 }
 

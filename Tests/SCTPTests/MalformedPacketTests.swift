@@ -51,6 +51,7 @@ extension SCTPSuite {
             let pair = try ChannelPair()
             #expect(pair.run { $0.a.isUp && $0.b.isUp })
             var packet = [UInt8](repeating: 0, count: 32)
+            packet[8] = 1
             pair.inject(packet, to: .a)
             pair.inject([1, 2, 3], to: .a)
             pair.inject([], to: .a)

@@ -25,7 +25,8 @@ public struct DataChannelInfo: Hashable, Sendable {
     public var ordered: Bool
     /// How hard a message is tried.
     public var reliability: Reliability
-    /// RFC 8831 §6.4: 128, 256, 512 or 1024. Sent, not acted on.
+    /// RFC 8831 §6.4: 128, 256, 512 or 1024. While several channels have something to send, they get shares of the
+    /// association in these proportions.
     public var priority: UInt16
     /// Whether both sides agreed on the channel out of band, so that no DATA_CHANNEL_OPEN was sent.
     public var isNegotiated: Bool

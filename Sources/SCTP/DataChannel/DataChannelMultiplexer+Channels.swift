@@ -12,8 +12,8 @@ extension DataChannelMultiplexer {
         guard phase != .down else { throw .notConnected }
         guard label.utf8.count <= 0xFFFF, subprotocol.utf8.count <= 0xFFFF else { throw .nameTooLong }
         let info = DataChannelInfo(
-            label: label, protocol: subprotocol, ordered: ordered, reliability: reliability,
-            priority: priority, isNegotiated: negotiatedID != nil)
+            label: label, protocol: subprotocol, ordered: ordered, reliability: reliability, priority: priority,
+            isNegotiated: negotiatedID != nil)
         if let id = negotiatedID {
             guard Int(id) < streamLimit, channel(id) == nil else { throw .streamUnavailable(id) }
             let channel = insert(id, info, isUp ? .open : .opening)
@@ -136,6 +136,7 @@ extension DataChannelMultiplexer {
     mutating func handleUp(outbound: Int, inbound: Int) {
         guard phase == .starting else { return }
         phase = .up
+        association.beginBundling()
         streamLimit = min(streamLimit, outbound, inbound)
         emit(.associationUp)
         for channel in channels.compactMap({ $0 }) {

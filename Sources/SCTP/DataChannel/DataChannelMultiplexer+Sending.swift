@@ -72,6 +72,9 @@ extension DataChannelMultiplexer {
 
     private enum FeedResult {
         case sent
+        /// usrsctp holds as much as it should.
+        case full
+        /// usrsctp has no room for a message of so many bytes.
         case noRoom(Int)
         case waits
     }
@@ -80,9 +83,11 @@ extension DataChannelMultiplexer {
     private mutating func feed(_ channel: DataChannelState) -> FeedResult {
         guard let message = channel.queue.first, association.isConnecting else { return .waits }
         let isUser = message.ppid.countsAsBuffered
-        if isUser, channel.unsent(transmitted: association.transmitted(on: Int(channel.id))) >= configuration.maxUnsent
+        // A channel that has nothing in usrsctp may always give it one message.
+        if isUser, unsentTotal >= configuration.maxUnsent,
+            channel.unsent(transmitted: association.transmitted(on: Int(channel.id))) > 0
         {
-            return .waits
+            return .full
         }
         // RFC 8832 §6: DCEP goes ordered and reliable, and so does, in order, everything before the ACK.
         let isDCEP = message.ppid == .dcep
@@ -92,7 +97,10 @@ extension DataChannelMultiplexer {
             reliability: isDCEP ? .reliable : channel.info.reliability)
         switch result {
         case .accepted:
-            if isUser { channel.accept(message.count) }
+            if isUser {
+                channel.accept(message.count)
+                if channel.info.reliability == .reliable { unsentTotal += message.count }
+            }
         case .noRoom:
             // A small DCEP message fails because its stream is still being reset, which says nothing about room.
             return isDCEP ? .waits : .noRoom(message.count)
@@ -107,27 +115,79 @@ extension DataChannelMultiplexer {
         return .sent
     }
 
-    /// Feeds usrsctp with one message of each channel in turn while it takes them, then settles who is done.
+    /// Feeds usrsctp while it takes messages, then settles who is done.
+    ///
+    /// Channels have their turns by deficit round robin (Shreedhar and Varghese, 1995): each turn is worth as many bytes
+    /// as the channel's priority says. usrsctp itself sends one message of each stream in turn; as it holds little, what
+    /// it is given decides how much each channel gets.
     mutating func pump() {
         guard !busy.isEmpty, phase != .down else { return }
+        unsentTotal = busy.reduce(0) { $0 + $1.unsent(transmitted: association.transmitted(on: Int($1.id))) }
         // What is not smaller than a message without room has none either.
         var smallestRefused = Int.max
-        var progress = true
-        while progress {
-            progress = false
-            for _ in 0..<busy.count {
-                if turn >= busy.count { turn = 0 }
-                let channel = busy[turn]
-                turn += 1
-                guard let message = channel.queue.first, message.count < smallestRefused else { continue }
-                switch feed(channel) {
-                case .sent: progress = true
-                case .noRoom(let size): smallestRefused = min(smallestRefused, size)
-                case .waits: break
-                }
+        var idleTurns = 0
+        while idleTurns < busy.count {
+            if turn >= busy.count { turn = 0 }
+            let channel = busy[turn]
+            guard takeTurn(channel, &smallestRefused, &idleTurns) else {
+                feedIdleStreams(&smallestRefused)
+                break
             }
+            turn += 1
         }
         settle()
+    }
+
+    /// Feeds usrsctp with what a channel's turn is worth. Answers false where usrsctp has enough: then the turn goes on
+    /// when there is room again.
+    private mutating func takeTurn(
+        _ channel: DataChannelState, _ smallestRefused: inout Int, _ idleTurns: inout Int
+    ) -> Bool {
+        if !channel.isInTurn {
+            channel.isInTurn = true
+            channel.deficit += channel.quantum
+        }
+        var isIdle = true
+        feeding: while let message = channel.queue.first {
+            guard channel.deficit >= message.count else {
+                // It saves up for a large message.
+                isIdle = false
+                break
+            }
+            guard message.count < smallestRefused else { return false }
+            switch feed(channel) {
+            case .sent:
+                channel.deficit -= message.count
+                isIdle = false
+            case .full:
+                return false
+            case .noRoom(let size):
+                smallestRefused = size
+                return false
+            case .waits:
+                channel.deficit = 0
+                break feeding
+            }
+        }
+        if channel.queue.isEmpty { channel.deficit = 0 }
+        channel.isInTurn = false
+        idleTurns = isIdle ? idleTurns + 1 : 0
+        return true
+    }
+
+    /// Gives usrsctp one message of each channel of which it has none, so that none waits for more than one of each other;
+    /// but for those that had more than their share already.
+    private mutating func feedIdleStreams(_ smallestRefused: inout Int) {
+        for channel in busy {
+            guard channel.deficit >= 0, let message = channel.queue.first, message.count < smallestRefused,
+                channel.unsent(transmitted: association.transmitted(on: Int(channel.id))) == 0
+            else { continue }
+            switch feed(channel) {
+            case .sent: channel.deficit = channel.queue.isEmpty ? 0 : channel.deficit - message.count
+            case .noRoom(let size): smallestRefused = size
+            case .full, .waits: break
+            }
+        }
     }
 
     private mutating func settle() {

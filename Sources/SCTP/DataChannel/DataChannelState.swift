@@ -26,6 +26,13 @@ final class DataChannelState {
     /// Whether it stands in the multiplexer's list of channels with something to send.
     var isBusy = false
 
+    /// How many bytes it may still send in its turns, and how many each turn adds: 16 KiB at the lowest priority that RFC
+    /// 8831 §6.4 names, 128, and in proportion above.
+    var deficit = 0
+    /// Whether its turn was cut short for want of room.
+    var isInTurn = false
+    var quantum: Int { 16 * 1024 * max(1, Int(info.priority) / 128) }
+
     /// bufferedAmountLowThreshold of W3C WebRTC.
     var lowThreshold = 0
     /// Whether the buffered amount was above the threshold when last looked at.

@@ -27,32 +27,6 @@ public final class DataChannel: Sendable {
     /// How hard SCTP tries to deliver.
     public typealias Reliability = SCTPAssociation.Reliability
 
-    /// How urgent a channel is beside the others of its connection (W3C RTCPriorityType), by its value on the wire (RFC
-    /// 8831 §6.4).
-    public enum Priority: UInt16, Hashable, Comparable, Sendable {
-        /// Below normal.
-        case veryLow = 128
-        /// Normal.
-        case low = 256
-        /// High.
-        case medium = 512
-        /// Extra high.
-        case high = 1024
-
-        /// The priority of a channel that the peer opened: the values of RFC 8831 §6.4 are bounds, not a list.
-        init(atLeast value: UInt16) {
-            self =
-                switch value {
-                case ..<256: .veryLow
-                case ..<512: .low
-                case ..<1024: .medium
-                default: .high
-                }
-        }
-
-        public static func < (lhs: Priority, rhs: Priority) -> Bool { lhs.rawValue < rhs.rawValue }
-    }
-
     /// How a channel treats messages, fixed when it is opened.
     public struct Options: Hashable, Sendable {
         /// Whether messages arrive in the order in which they were sent.
@@ -61,22 +35,42 @@ public final class DataChannel: Sendable {
         public var reliability: Reliability
         /// The subprotocol, a name that both sides know.
         public var subprotocol: String
+        /// The channel's share of the connection while others have something to send too; the peer is told.
+        public var priority: Priority
         /// The stream identifier, where both sides agreed on it and nothing is to be announced.
         public var negotiatedID: UInt16?
-        /// How urgent the channel is.
-        public var priority: Priority
 
         /// Ordered and reliable unless said otherwise.
         public init(
             isOrdered: Bool = true, reliability: Reliability = .reliable, subprotocol: String = "",
-            negotiatedID: UInt16? = nil, priority: Priority = .low
+            priority: Priority = .low, negotiatedID: UInt16? = nil
         ) {
             self.isOrdered = isOrdered
             self.reliability = reliability
             self.subprotocol = subprotocol
-            self.negotiatedID = negotiatedID
             self.priority = priority
+            self.negotiatedID = negotiatedID
         }
+    }
+
+    /// W3C's RTCPriorityType with the values of RFC 8831 §6.4, which are weights: each gets twice what the one before
+    /// gets.
+    public enum Priority: UInt16, Hashable, Comparable, Sendable, CaseIterable {
+        /// RFC 8831's "below normal".
+        case veryLow = 128
+        /// RFC 8831's "normal", and the default.
+        case low = 256
+        /// RFC 8831's "high".
+        case medium = 512
+        /// RFC 8831's "extra high".
+        case high = 1024
+
+        /// The priority that a peer's number stands for: W3C webrtc-priority's bounds.
+        init(value: UInt16) {
+            self = Self.allCases.first { value <= $0.rawValue } ?? .high
+        }
+
+        public static func < (lhs: Priority, rhs: Priority) -> Bool { lhs.rawValue < rhs.rawValue }
     }
 
     /// Where a channel is in its life.

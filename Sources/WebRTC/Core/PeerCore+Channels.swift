@@ -120,7 +120,7 @@ extension PeerCore {
                     key, label: info.label,
                     DataChannel.Options(
                         isOrdered: info.ordered, reliability: info.reliability, subprotocol: info.protocol,
-                        priority: .init(atLeast: info.priority))))
+                        priority: .init(value: info.priority))))
         case .message(let id, let isText):
             return keyOf[place(id)].map { ($0, isText) }
         case .bufferedAmountLow(let id):

@@ -46,7 +46,7 @@ struct RecoveredChannels: ~Copyable {
     init(_ plain: DataChannelMultiplexer.Configuration, maxPacketSize: Int) {
         var settings = plain
         settings.association.maxPacketSize = Self.packetSize
-        settings.association.bundleSize = Self.packetSize
+        settings.association.packetsPerBundle = 1
         settings.association.prefixesLength = true
         settings.association.joinsReceived = false
         settings.association.sendBuffer = max(plain.association.sendBuffer, Self.leastSendBuffer)
