@@ -52,6 +52,12 @@ struct WrongUsage: Sendable, CustomTestStringConvertible {
         WrongUsage("tracker --listen 127.0.0.1:99999", "--listen 127.0.0.1:99999"),
         WrongUsage("tracker --certificate a.pem", "--key"),
         WrongUsage("connect --bind x", "--bind"),
+        WrongUsage("bench channel --message 64", "--message", "65"),
+        WrongUsage("bench channel --via air", "--via", "air"),
+        WrongUsage("bench channel --sizes", "--sizes", "--via veth"),
+        WrongUsage("bench channel --peer =", "--peer"),
+        WrongUsage("bench connections --count 0", "--count"),
+        WrongUsage("bench connections --loops 0", "--loops"),
     ]
 }
 

@@ -162,7 +162,7 @@ extension SCTPSuite {
             "a bad DATA_CHANNEL_OPEN is not acknowledged and its stream is reset",
             arguments: [
                 (7, open(0)), (4, open(0x7F)), (4, open(0x03)), (4, [3]), (4, []), (4, [4]), (4, open(0) + [0]),
-                (4, Array(open(0, label: "long").dropLast())), (4, [2, 2]), (1022, [2]),
+                (4, Array(open(0, label: "long").dropLast())), (4, [2, 2]), (510, [2]),
             ] as [(UInt16, [UInt8])])
         func refuses(stream: UInt16, message: [UInt8]) throws {
             let raw = try RawPeer()
