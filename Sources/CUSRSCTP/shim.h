@@ -68,14 +68,14 @@ static inline int cusrsctp_setsockopt(struct socket *socket, int level, int opti
 }
 
 // Fixes the size of SCTP packets: no path MTU discovery (RFC 8831 §5 allows a conservative constant), heartbeats every
-// `heartbeat` milliseconds. On AF_CONN `mtu` counts what follows the 12-byte common header.
+// `heartbeat` milliseconds, none with 0. On AF_CONN `mtu` counts what follows the 12-byte common header.
 static inline int cusrsctp_set_path(
     struct socket *socket, uintptr_t handle, uint16_t port, uint32_t mtu, uint32_t heartbeat) {
     struct sctp_paddrparams path;
     struct sockaddr_conn address = cusrsctp_address(handle, port);
     memset(&path, 0, sizeof(path));
     memcpy(&path.spp_address, &address, sizeof(address));
-    path.spp_flags = SPP_PMTUD_DISABLE | SPP_HB_ENABLE;
+    path.spp_flags = SPP_PMTUD_DISABLE | (heartbeat > 0 ? SPP_HB_ENABLE : SPP_HB_DISABLE);
     path.spp_pathmtu = mtu;
     path.spp_hbinterval = heartbeat;
     return cusrsctp_setsockopt(socket, IPPROTO_SCTP, SCTP_PEER_ADDR_PARAMS, &path, sizeof(path));

@@ -47,8 +47,10 @@ extension SCTPAssociation {
         public var maxRetransmissions: UInt16 = 10
         /// INITs before the handshake is given up (RFC 9260 §16: 8).
         public var maxInitRetransmissions: UInt16 = 8
-        /// Milliseconds between heartbeats on an idle path (RFC 9260 §16: 30 s).
-        public var heartbeatInterval: UInt32 = 30_000
+        /// Milliseconds between heartbeats on an idle path (RFC 9260 §16: 30 s), 0 for none (§8.3 leaves that open). ICE's
+        /// checks of consent (RFC 7675) find a dead path sooner, and usrsctp walks through all timers at every tick, of
+        /// which a heartbeat's is the only one that an idle association has.
+        public var heartbeatInterval: UInt32 = 0
 
         /// Everything as documented at each member.
         public init() {}

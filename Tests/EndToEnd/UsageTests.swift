@@ -58,6 +58,12 @@ struct WrongUsage: Sendable, CustomTestStringConvertible {
         WrongUsage("bench path --queue long", "--queue", "long"),
         WrongUsage("bench path --connections 0", "--connections"),
         WrongUsage("bench path --seconds 0", "--seconds"),
+        WrongUsage("bench channel --message 64", "--message", "65"),
+        WrongUsage("bench channel --via air", "--via", "air"),
+        WrongUsage("bench channel --sizes", "--sizes", "--via veth"),
+        WrongUsage("bench channel --peer =", "--peer"),
+        WrongUsage("bench connections --count 0", "--count"),
+        WrongUsage("bench connections --loops 0", "--loops"),
     ]
 }
 

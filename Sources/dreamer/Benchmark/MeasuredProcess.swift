@@ -20,8 +20,8 @@ final class MeasuredProcess {
         let output: String
     }
 
-    /// This very program.
-    static let ownProgram = "/proc/self/exe"
+    /// This very program, also for one that runs it in our stead.
+    static let ownProgram = "/proc/\(getpid())/exe"
 
     let name: String
     let pid: pid_t
@@ -51,7 +51,15 @@ final class MeasuredProcess {
         words.append(nil)
         startedAt = Clock.seconds
         var pid: pid_t = 0
-        let code = posix_spawnp(&pid, program, &actions, nil, words, environ)
+        // The threads that run tasks block all signals, and a program inherits that.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        let code = posix_spawnp(&pid, program, &actions, &attributes, words, environ)
         close(toChild[0])
         close(fromChild[1])
         self.pid = pid
