@@ -76,7 +76,8 @@ struct PathBench {
 }
 
 extension PathBench.Result {
-    func json(_ scenario: PathScenario, _ kind: PathFlow.Kind) -> JSON {
+    /// Everything, with names for programs.
+    func json(_ scenario: PathScenario, _ kind: PathFlow.Kind) -> JSON.Object {
         func milliseconds(_ duration: Duration) -> JSON { .rounded(duration.seconds * 1000) }
         let forward = link.forward
         let offered = Double(max(1, forward.counters.offered))
@@ -112,7 +113,7 @@ extension PathBench.Result {
             }
             object["control"] = .object(control)
         }
-        return .object(object)
+        return object
     }
 
     /// What carrying the packets took of one core.
