@@ -37,8 +37,8 @@ struct ChannelBench {
     private static let patience = 900.0
 
     /// Every order of us and another, and each with itself; ours alone where there is no other.
-    static func pairings(_ others: [Contender]) -> [Pairing] {
-        let ours = Contender.ours
+    static func pairings(_ others: [Contender], isPlain: Bool) -> [Pairing] {
+        let ours = Contender.ours(isPlain: isPlain)
         var all = [Pairing(sender: ours, receiver: ours, yardsticks: others.map(\.name))]
         for other in others {
             all.append(Pairing(sender: other, receiver: other))

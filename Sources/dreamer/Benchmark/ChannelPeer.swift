@@ -10,9 +10,15 @@ struct ChannelPeer {
     /// A message of at most so many bytes is a ping and goes back.
     static let pingBytes = 64
 
+    private let isPlain: Bool
     private var endpoint: RTCEndpoint?
     private var connection: PeerConnection?
     private var traffic: ChannelTraffic?
+
+    /// An end that has or has not the recovery of losses below SCTP.
+    init(isPlain: Bool) {
+        self.isPlain = isPlain
+    }
 
     /// Serves until the input ends.
     mutating func run() async throws {
@@ -71,7 +77,9 @@ struct ChannelPeer {
 
     private mutating func connect(isOfferer: Bool) throws -> PeerConnection {
         guard let endpoint else { throw CommandFailure("start comes first") }
-        let connection = PeerConnection(endpoint: endpoint)
+        var settings = PeerConnection.Configuration()
+        settings.recoversLosses = !isPlain
+        let connection = PeerConnection(endpoint: endpoint, configuration: settings)
         self.connection = connection
         traffic = ChannelTraffic(isOfferer: isOfferer)
         return connection

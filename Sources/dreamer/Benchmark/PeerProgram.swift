@@ -8,9 +8,12 @@ struct Contender {
     /// The program and its first arguments.
     let command: [String]
 
-    /// This very program.
-    static let ours = Contender(
-        name: "dreamer", command: [MeasuredProcess.ownProgram, "bench", "channel", "--as-peer"])
+    /// This very program, with or without the recovery of losses below SCTP.
+    static func ours(isPlain: Bool) -> Contender {
+        Contender(
+            name: isPlain ? "dreamer, plain SCTP" : "dreamer",
+            command: [MeasuredProcess.ownProgram, "bench", "channel", "--as-peer"] + (isPlain ? ["--plain"] : []))
+    }
 
     init(name: String, command: [String]) {
         self.name = name

@@ -51,6 +51,9 @@ struct BenchChannelCommand: AsyncParsableCommand {
     @Flag(help: .hidden)
     var asPeer = false
 
+    @Flag(help: "Leave the recovery of losses to SCTP, as toward every peer but our own.")
+    var plain = false
+
     @Flag(help: "Print the result as JSON.")
     var json = false
 
@@ -70,13 +73,13 @@ struct BenchChannelCommand: AsyncParsableCommand {
 
     func run() async throws {
         if asPeer {
-            var peer = ChannelPeer()
+            var peer = ChannelPeer(isPlain: plain)
             return try await peer.run()
         }
         let machine = Machine.current
         let veth = via == .veth ? try VethPair() : nil
         let bench = bench(size.value, pings: pings, opens: opens, veth)
-        let results = bench.run(ChannelBench.pairings(peer.compactMap(Contender.init)), rounds: rounds)
+        let results = bench.run(ChannelBench.pairings(peer.compactMap(Contender.init), isPlain: plain), rounds: rounds)
         let report = ChannelReport(results: results)
         let capture = try sizes ? veth.map(measureSizes) : nil
         if json {
@@ -106,7 +109,7 @@ struct BenchChannelCommand: AsyncParsableCommand {
     private func measureSizes(over veth: VethPair) throws -> PacketCapture {
         let scratch = try ScratchFolder(in: nil)
         return try PacketCapture(over: veth, in: scratch.path) {
-            let results = bench(64 << 20, pings: 1, opens: 0, veth).run(ChannelBench.pairings([]), rounds: 1)
+            let results = bench(64 << 20, pings: 1, opens: 0, veth).run(ChannelBench.pairings([], isPlain: plain), rounds: 1)
             if let failure = results.first?.failure { throw CommandFailure(failure) }
         }
     }

@@ -37,6 +37,9 @@ struct BenchPathCommand: AsyncParsableCommand {
     @Option(help: "Measure a TCP connection with this congestion control of the kernel: cubic, bbr, reno (repeatable).")
     var tcp: [String] = []
 
+    @Flag(help: "Leave the recovery of losses to SCTP, as toward every peer but our own.")
+    var plain = false
+
     @Flag(help: "Send a small message every 50 ms on a channel of its own meanwhile, and measure its delay.")
     var control = false
 
@@ -76,7 +79,7 @@ struct BenchPathCommand: AsyncParsableCommand {
             ]
         let kinds =
             (connections.isEmpty && tcp.isEmpty ? [1] : connections)
-            .map { PathFlow.Kind.channels(connections: $0, control: control) } + tcp.map { .tcp($0) }
+            .map { PathFlow.Kind.channels(connections: $0, control: control, plain: plain) } + tcp.map { .tcp($0) }
         var results: [JSON] = []
         if !json { Terminal.output(machine.description) }
         for scenario in scenarios {

@@ -12,6 +12,8 @@ struct PathEndCommand: AsyncParsableCommand {
     @Option var connections: Int = 1
     @Option var message: Int = 65_536
     @Flag var control = false
+
+    @Flag var plain = false
     @Option var tcp: String?
     @Option var port: UInt16 = 5001
     @Option var peer: String = ""
@@ -32,7 +34,7 @@ struct PathEndCommand: AsyncParsableCommand {
             }
         } else if sender {
             try await ChannelPathSender(
-                address: address, connections: connections, message: message, control: control
+                address: address, connections: connections, message: message, control: control, plain: plain
             ).run()
         } else {
             try await ChannelPathReceiver(address: address).run()

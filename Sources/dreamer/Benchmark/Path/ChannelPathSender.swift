@@ -27,13 +27,15 @@ final class ChannelPathSender: Sendable {
     private let endpoint: RTCEndpoint
     private let connectionCount: Int
     private let usesControl: Bool
+    private let isPlain: Bool
     private let payload: [UInt8]
     private let state = Mutex(State())
 
-    init(address: IPAddress, connections: Int, message: Int, control: Bool) throws {
+    init(address: IPAddress, connections: Int, message: Int, control: Bool, plain: Bool) throws {
         endpoint = try RTCEndpoint(configuration: .init(addresses: [address]))
         connectionCount = connections
         usesControl = control
+        isPlain = plain
         payload = (0..<message).map { UInt8(truncatingIfNeeded: $0 &* 167) }
     }
 
@@ -42,7 +44,9 @@ final class ChannelPathSender: Sendable {
         var connections: [PeerConnection] = []
         // One after the other: the other end takes a socket for each only where it knows of the ones before.
         for index in 0..<connectionCount {
-            let connection = PeerConnection(endpoint: endpoint)
+            var settings = PeerConnection.Configuration()
+            settings.recoversLosses = !isPlain
+            let connection = PeerConnection(endpoint: endpoint, configuration: settings)
             connections.append(connection)
             var channels = [try openBulk(connection)]
             if index == 0, usesControl { channels.append(try openControl(connection)) }
@@ -82,7 +86,8 @@ final class ChannelPathSender: Sendable {
     }
 
     private func openControl(_ connection: PeerConnection) throws -> DataChannel {
-        let channel = try connection.createDataChannel(ChannelPathReceiver.controlLabel)
+        let channel = try connection.createDataChannel(
+            ChannelPathReceiver.controlLabel, options: .init(priority: .high))
         state.withLock { $0.control = channel }
         var handler = DataChannel.Handler()
         handler.onMessage = { [self] _, bytes in

@@ -60,7 +60,7 @@ struct PathBench {
         result.cpuSecondsPerGB = (ended.cpuSeconds - began.cpuSeconds) / gigabytes
         result.senderCPUSecondsPerGB = (ended.senderCPUSeconds - began.senderCPUSeconds) / gigabytes
         if let otherBegan, let otherEnded { result.rivalRate = otherEnded.rate(since: otherBegan) }
-        if case .channels(_, control: true) = kind {
+        if case .channels(_, control: true, _) = kind {
             // What is under way may still arrive, while the transfer goes on.
             flow.endControl()
             try await Task.sleep(for: scenario.roundTrip * 4 + .milliseconds(500))

@@ -10,14 +10,14 @@ struct PathFlow {
     /// Who transfers.
     enum Kind: Hashable {
         /// Data channels over so many connections.
-        case channels(connections: Int, control: Bool)
+        case channels(connections: Int, control: Bool, plain: Bool)
         /// One TCP connection with a congestion control of the kernel.
         case tcp(String)
 
         var name: String {
             switch self {
-            case .channels(1, _): "dreamer"
-            case .channels(let connections, _): "dreamer, \(connections) connections"
+            case .channels(let connections, _, let plain):
+                "dreamer" + (plain ? ", plain SCTP" : "") + (connections == 1 ? "" : ", \(connections) connections")
             case .tcp(let control): "tcp \(control)"
             }
         }
@@ -52,12 +52,12 @@ struct PathFlow {
             }
         }
         switch kind {
-        case .channels(let connections, let control):
+        case .channels(let connections, let control, let plain):
             receiver = try start(path.far, [])
             sender = try start(
                 path.near,
                 ["--sender", "--connections", "\(connections)", "--message", "\(message)"]
-                    + (control ? ["--control"] : []))
+                    + (control ? ["--control"] : []) + (plain ? ["--plain"] : []))
             for _ in 0..<connections {
                 receiver.send(try sender.json(event: "offer", within: 60).serialized())
                 sender.send(try receiver.json(event: "answer", within: 60).serialized())
