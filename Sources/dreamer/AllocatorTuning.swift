@@ -5,8 +5,8 @@ import SCTP
 /// How the C library allocates memory in this program.
 ///
 /// usrsctp allocates and frees ten pieces of memory a packet, in bursts of many packets. glibc's caches of each thread,
-/// which cost a few nanoseconds, hold 7 pieces of a size and none above 1,032 bytes; larger ones are only to be had by an
-/// environment variable that is read when a program starts (mallopt has no such parameter).
+/// which cost a few nanoseconds, hold 7 pieces of a size and none above 1,032 bytes; larger ones are only to be had by
+/// an environment variable that is read when a program starts (mallopt has no such parameter).
 enum AllocatorTuning {
     private static let variable = "GLIBC_TUNABLES"
     /// 2,048 pieces: a window of 1 MiB. 8 KiB: usrsctp's clusters and bundles.

@@ -5,9 +5,9 @@ import Wire
 
 /// A connection between two cores in memory, once in a process, before the first real one.
 ///
-/// The first connection of a process costs 3 ms more than the next: OpenSSL looks its algorithms up, usrsctp starts, the
-/// dynamic linker binds functions, and pages are touched for the first time. An endpoint pays that while it waits for an
-/// offer or gathers candidates, instead of between the offer and the open channel.
+/// The first connection of a process costs 3 ms more than the next: OpenSSL looks its algorithms up, usrsctp starts,
+/// the dynamic linker binds functions, and pages are touched for the first time. An endpoint pays that while it waits
+/// for an offer or gathers candidates, instead of between the offer and the open channel.
 enum Rehearsal {
     private static let isDone = Atomic<Bool>(false)
     private static let addresses = [
