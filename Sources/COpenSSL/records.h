@@ -118,8 +118,9 @@ static inline int shim_records_additional(EVP_CIPHER_CTX *context, const uint8_t
     return EVP_CIPHER_CTX_set_params(context, parameters);
 }
 
-// Makes a record of `length` bytes of plaintext. `record` has room for the header, the nonce, the plaintext and the tag.
-// `number` is the epoch in the upper 16 bits and the sequence number below. Answers the record's length, 0 on failure.
+// Makes a record of `length` bytes of plaintext. `record` has room for the header, the nonce, the plaintext and the
+// tag. `number` is the epoch in the upper 16 bits and the sequence number below. Answers the record's length, 0 on
+// failure.
 static inline size_t shim_records_seal(
     struct shim_records *records, uint8_t *record, uint8_t type, uint64_t number, const void *plaintext,
     size_t length) {

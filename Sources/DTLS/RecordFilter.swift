@@ -17,8 +17,8 @@ enum RecordFilter {
     /// No message of a handshake is longer; certificates are the largest.
     private static let longestHandshakeMessage = 65_536
 
-    /// Where the whole and plausible records that start at `start` end, those of application data left out; `start` when
-    /// there is none.
+    /// Where the whole and plausible records that start at `start` end, those of application data left out; `start`
+    /// when there is none.
     static func usableEnd(of datagram: RawSpan, from start: Int) -> Int {
         var offset = start
         while RecordProtection.recordLength(in: datagram, at: offset) == nil,

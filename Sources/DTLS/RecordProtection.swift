@@ -7,9 +7,9 @@ internal import Wire
 // the keys that the handshake agreed on: SSL_write and SSL_read cost a third more than the cipher, and a copy each.
 //
 //     receiving   from the first record on: OpenSSL never sees one of type application_data
-//     sending     by OpenSSL until the peer is known to be done with the handshake, then here: a client knows at once, a
-//                 server when the first record of application data opens. Until then OpenSSL may have to repeat its last
-//                 flight, in which record numbers go on; from then on it must not write any more, and cannot.
+//     sending     by OpenSSL until the peer is known to be done with the handshake, then here: a client knows at once,
+//                 a server when the first record of application data opens. Until then OpenSSL may have to repeat its
+//                 last flight, in which record numbers go on; from then on it must not write any more, and cannot.
 
 /// Protects and opens application data records of one DTLS 1.2 session (RFC 6347 §4.1, RFC 5288, RFC 7905).
 struct RecordProtection: ~Copyable {
@@ -48,7 +48,9 @@ struct RecordProtection: ~Copyable {
 
     /// Writes a record into `room`, which is longer by `DTLSTransport.recordOverhead` at least. Answers its length, 0
     /// where there are no numbers left.
-    mutating func seal(_ plaintext: UnsafeRawBufferPointer, type: UInt8, into room: UnsafeMutableRawBufferPointer) -> Int {
+    mutating func seal(
+        _ plaintext: UnsafeRawBufferPointer, type: UInt8, into room: UnsafeMutableRawBufferPointer
+    ) -> Int {
         guard let sequence = nextSequence, sequence <= Self.lastSequence,
             room.count >= plaintext.count + DTLSTransport.recordOverhead
         else { return 0 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Decides when a loop asks for events for a moment before it sleeps: sleeping and being woken costs 5 to 60 µs, most of
-/// it in virtual machines, which is several times what a small message needs there and back on a fast network.
+/// Decides when a loop asks for events for a moment before it sleeps: sleeping and being woken costs 5 to 60 µs, most
+/// of it in virtual machines, which is several times what a small message needs there and back on a fast network.
 ///
-/// It pays where small messages answer each other within microseconds, and only there. So the loop asks only after turns
-/// that moved little, bulk data never being that, and lets it be for a while when nothing came a few times.
+/// It pays where small messages answer each other within microseconds, and only there. So the loop asks only after
+/// turns that moved little, bulk data never being that, and lets it be for a while when nothing came a few times.
 struct BusyPolling {
     /// How long it asks.
     static let limit = Duration.microseconds(50)

@@ -15,9 +15,9 @@ extension SCTPAssociation {
         /// DTLS 1.2 record's 37 bytes (header 13, explicit nonce 8, tag 16), cut to a multiple of four.
         public var maxPacketSize = 1160
         /// How many packets usrsctp makes as what it takes for one, once the association is up; they are cut apart on
-        /// their way out. It multiplies what usrsctp counts in packets: a window grows by so many packets a round trip in
-        /// congestion avoidance, and is never below so many. With 1 an association is Reno, which takes half the share of
-        /// a flow of TCP CUBIC; with 4 it takes about as much.
+        /// their way out. It multiplies what usrsctp counts in packets: a window grows by so many packets a round trip
+        /// in congestion avoidance, and is never below so many. Beside a flow of TCP CUBIC an association with 1, which
+        /// is Reno, gets a quarter of a bottleneck, with 7 about half.
         public var packetsPerBundle = 4
         /// Whether each packet goes out behind its length in two bytes, most significant first, for a carrier that keeps
         /// no borders.
@@ -25,8 +25,8 @@ extension SCTPAssociation {
         /// Whether the packets of one batch reach usrsctp joined into one where they can be. A joined packet of several
         /// is acknowledged at once.
         public var joinsReceived = true
-        /// Whether the peer is told that packets may come without a checksum, DTLS doing its work (RFC 9653). What the peer
-        /// tells is heeded in any case.
+        /// Whether the peer is told that packets may come without a checksum, DTLS doing its work (RFC 9653). What the
+        /// peer tells is heeded in any case.
         public var acceptsZeroChecksum = true
         /// Bytes usrsctp holds for sending, unacknowledged ones included. Large windows overshoot and cost cache
         /// misses: start small, grow with the product of bandwidth and delay.
@@ -154,8 +154,8 @@ extension SCTPAssociation {
             "SCTP_PEER_ADDR_PARAMS", setPath(socket, handle: handle, configuration: configuration, packetsPerBundle: 1))
     }
 
-    /// Sets what usrsctp takes for the size of a packet. During the handshake it has to be right: DATA that is cut off the
-    /// packet of a COOKIE ECHO and overtakes it is answered by an ABORT (RFC 9260 §8.4).
+    /// Sets what usrsctp takes for the size of a packet. During the handshake it has to be right: DATA that is cut off
+    /// the packet of a COOKIE ECHO and overtakes it is answered by an ABORT (RFC 9260 §8.4).
     static func setPath(
         _ socket: OpaquePointer, handle: SCTPHandle, configuration: Configuration, packetsPerBundle: Int
     ) -> Int32 {

@@ -96,7 +96,8 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
                 // A sender in slow start grows its window with the number of SACKs (RFC 9260 §7.2.1), so it gets one
                 // for every second packet at first.
                 let isStarting = counters.bytesReceived < Self.startingBytes
-                var joiner = PacketJoiner(into: SCTPRuntime.shared.joined, maxPackets: isStarting ? 2 : Self.joinedPackets)
+                var joiner = PacketJoiner(
+                    into: SCTPRuntime.shared.joined, maxPackets: isStarting ? 2 : Self.joinedPackets)
                 for range in good {
                     let packet = UnsafeRawBufferPointer(rebasing: all[range])
                     if configuration.joinsReceived, joiner.append(packet) { continue }

@@ -40,8 +40,8 @@ struct ZeroChecksum {
         }
     }
 
-    /// Whether a packet to the peer goes without a checksum. Those that establish an association never do (RFC 9653 §5.2);
-    /// nor do ABORT and SHUTDOWN COMPLETE, with which usrsctp answers packets that belong to no association.
+    /// Whether a packet to the peer goes without a checksum. Those that establish an association never do (RFC 9653
+    /// §5.2); nor do ABORT and SHUTDOWN COMPLETE, with which usrsctp answers packets that belong to no association.
     func omitsChecksum(of packet: UnsafeRawBufferPointer) -> Bool {
         guard peerAccepts, let type = ChunkType(of: packet) else { return false }
         switch type {
@@ -61,14 +61,15 @@ struct ZeroChecksum {
 
     /// Whether a packet is an INIT or INIT ACK, to which ``announce(in:count:)`` adds the parameter.
     static func isAnnouncement(_ chunks: UnsafeRawBufferPointer) -> Bool {
-        chunks.count >= 20 && (chunks[0] == ChunkType.initiation.rawValue || chunks[0] == ChunkType.initiationAck.rawValue)
+        guard chunks.count >= 20 else { return false }
+        return chunks[0] == ChunkType.initiation.rawValue || chunks[0] == ChunkType.initiationAck.rawValue
     }
 
     /// How many bytes ``announce(in:count:)`` may add.
     static let announcementLength = parameterLength + 3
 
-    /// Adds the parameter to the INIT or INIT ACK at the start of `chunks`, which is the only chunk of its packet and has
-    /// `count` bytes; answers how many it has then.
+    /// Adds the parameter to the INIT or INIT ACK at the start of `chunks`, which is the only chunk of its packet and
+    /// has `count` bytes; answers how many it has then.
     static func announce(in chunks: UnsafeMutableRawBufferPointer, count: Int) -> Int {
         // The padding of what was the last parameter now counts (RFC 9260 §3.2.1).
         let start = (count + 3) & ~3

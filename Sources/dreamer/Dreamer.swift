@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Glibc
-import SCTP
 
 /// The program: one command line for everything that Dreamer does.
 struct Dreamer: AsyncParsableCommand {
@@ -29,8 +28,8 @@ enum Main {
     static func main() async {
         // A reader of our output that went away is an error of that write, not a signal.
         signal(SIGPIPE, SIG_IGN)
-        // Bulk data allocates and frees a lot of small memory.
-        SCTPRuntime.tuneAllocator()
+        // First of all, as it may start the program anew.
+        AllocatorTuning.apply()
         do {
             var command = try Dreamer.parseAsRoot()
             if var command = command as? any AsyncParsableCommand {

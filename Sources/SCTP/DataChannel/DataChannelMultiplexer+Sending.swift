@@ -117,9 +117,9 @@ extension DataChannelMultiplexer {
 
     /// Feeds usrsctp while it takes messages, then settles who is done.
     ///
-    /// Channels have their turns by deficit round robin (Shreedhar and Varghese, 1995): each turn is worth as many bytes
-    /// as the channel's priority says. usrsctp itself sends one message of each stream in turn; as it holds little, what
-    /// it is given decides how much each channel gets.
+    /// Channels have their turns by deficit round robin (Shreedhar and Varghese, 1995): each turn is worth as many
+    /// bytes as the channel's priority says. usrsctp itself sends one message of each stream in turn; as it holds
+    /// little, what it is given decides how much each channel gets.
     mutating func pump() {
         guard !busy.isEmpty, phase != .down else { return }
         unsentTotal = busy.reduce(0) { $0 + $1.unsent(transmitted: association.transmitted(on: Int($1.id))) }
@@ -175,8 +175,8 @@ extension DataChannelMultiplexer {
         return true
     }
 
-    /// Gives usrsctp one message of each channel of which it has none, so that none waits for more than one of each other;
-    /// but for those that had more than their share already.
+    /// Gives usrsctp one message of each channel of which it has none, so that none waits for more than one of each
+    /// other; but for those that had more than their share already.
     private mutating func feedIdleStreams(_ smallestRefused: inout Int) {
         for channel in busy {
             guard channel.deficit >= 0, let message = channel.queue.first, message.count < smallestRefused,

@@ -8,9 +8,9 @@ public import Wire
 /// ``takeOutgoing(into:)``. Every call belongs under the owner's lock; messages are read into the caller's buffer, so
 /// that they can be handed on after it is released.
 ///
-/// Each channel has a queue of its own. usrsctp gets the messages of all channels in turn, by their priorities, and only so
-/// many bytes ahead of what it has put into packets, so that a message of one channel waits for at most one of each
-/// other.
+/// Each channel has a queue of its own. usrsctp gets the messages of all channels in turn, by their priorities, and
+/// only so many bytes ahead of what it has put into packets, so that a message of one channel waits for at most one of
+/// each other.
 public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
     /// What it was made with.
     public let configuration: Configuration
@@ -152,8 +152,8 @@ extension DataChannelMultiplexer {
         public var maxMessageSize = 256 * 1024
         /// The largest message that the peer takes; RFC 8841 §6.1: 64 KiB where its SDP says nothing, 0 for no limit.
         public var remoteMaxMessageSize = 64 * 1024
-        /// How many bytes of all channels may lie in usrsctp without being in a packet, but for one message of each. What
-        /// is more waits in our queues.
+        /// How many bytes of all channels may lie in usrsctp without being in a packet, but for one message of each.
+        /// What is more waits in our queues.
         public var maxUnsent = 256 * 1024
 
         /// Everything else as documented at each member.

@@ -26,8 +26,8 @@ final class DataChannelState {
     /// Whether it stands in the multiplexer's list of channels with something to send.
     var isBusy = false
 
-    /// How many bytes it may still send in its turns, and how many each turn adds: 16 KiB at the lowest priority that RFC
-    /// 8831 §6.4 names, 128, and in proportion above.
+    /// How many bytes it may still send in its turns, and how many each turn adds: 16 KiB at the lowest priority that
+    /// RFC 8831 §6.4 names, 128, and in proportion above.
     var deficit = 0
     /// Whether its turn was cut short for want of room.
     var isInTurn = false

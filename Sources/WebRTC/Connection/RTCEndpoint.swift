@@ -82,6 +82,9 @@ public final class RTCEndpoint: Sendable {
             throw error
         }
         state = Mutex(State(sockets: sockets, entropy: SystemEntropy.make()))
+        loop.execute { [loop, certificate] in
+            Rehearsal.runOnce(certificate: certificate, entropy: SystemEntropy.make(), now: loop.now)
+        }
     }
 
     /// The bound addresses, for logs.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ArgumentParser
 import ICE
-import SCTP
 public import WebRTC
 public import Wire
 
@@ -30,8 +29,7 @@ struct ConnectionOptions: ParsableArguments {
 
     /// Sockets as the options say.
     func makeEndpoint() throws -> RTCEndpoint {
-        SCTPRuntime.tuneAllocator()
-        return try RTCEndpoint(
+        try RTCEndpoint(
             configuration: .init(addresses: addresses.isEmpty ? nil : addresses, portRange: portRange?.ports))
     }
 
