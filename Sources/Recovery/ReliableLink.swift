@@ -108,10 +108,13 @@ public struct ReliableLink: ~Copyable, Sendable {
     /// What the controller does.
     var phase: RateController.Phase { controller.phase }
 
-    /// How much an association should hold for sending so that this link never runs dry: twice what is under way with
-    /// the queue on the path, in bytes.
+    /// How much an association should hold for sending so that this link never runs dry, in bytes: twice what is under way,
+    /// and more while it is not known how much that will be. Over a short path the round trip is made of our own buffers.
     public var usefulBuffer: Int {
-        Int(min(2 * controller.deliveryRate * Double(rtt.hasSample ? rtt.smoothed : 0) * 1e-9, 1e9))
+        guard rtt.hasSample else { return 0 }
+        let roundTrip = controller.isShort ? controller.leastRoundTrip : rtt.smoothed
+        let trips = controller.phase == .startup ? 4.0 : 2.0
+        return Int(min(trips * controller.deliveryRate * Double(roundTrip) * 1e-9, 1e9))
     }
 
     /// Bytes of a flow that wait to be sent for the first time.
