@@ -87,31 +87,39 @@ public struct PacketBuffer: ~Copyable, @unchecked Sendable {
 
 /// Blocks of memory for packets that nobody uses at the moment.
 public enum PacketBlocks {
-    /// The size of a block: as much as one segmented send takes.
+    /// The size of a fresh block: as much as one segmented send takes. Blocks that grew go round as they are, so that a
+    /// transfer in large batches grows a few and no more.
     public static let blockSize = 64 * 1024
-    /// Blocks kept; what is more goes back to the allocator. Connections need them only while they handle packets.
-    private static let limit = 16
+    /// What is kept at most; the rest goes back to the allocator. Connections need blocks only while they handle packets.
+    private static let countLimit = 16
+    private static let byteLimit = 4 << 20
 
     private struct Free: @unchecked Sendable {
         var blocks: [UnsafeMutableRawBufferPointer] = []
+        var byteCount = 0
     }
 
     private static let free = Mutex(Free())
 
-    /// At least `count` bytes; a block where they fit, unless far less is asked for.
+    /// At least `count` bytes; from what is kept, the last returned first, unless far less than a block is asked for.
     static func take(_ count: Int) -> UnsafeMutableRawBufferPointer {
-        let isBlock = count <= blockSize && count > blockSize / 2
-        if isBlock, let block = free.withLock({ $0.blocks.popLast() }) { return block }
-        return .allocate(byteCount: isBlock ? blockSize : count, alignment: 16)
+        guard count > blockSize / 2 else { return .allocate(byteCount: count, alignment: 16) }
+        let block: UnsafeMutableRawBufferPointer? = free.withLock { free in
+            guard let index = free.blocks.lastIndex(where: { $0.count >= count }) else { return nil }
+            free.byteCount -= free.blocks[index].count
+            return free.blocks.remove(at: index)
+        }
+        return block ?? .allocate(byteCount: max(count, blockSize), alignment: 16)
     }
 
     static func give(_ memory: UnsafeMutableRawBufferPointer) {
         guard memory.baseAddress != nil else { return }
         let isKept =
-            memory.count == blockSize
+            memory.count >= blockSize
             && free.withLock { free in
-                guard free.blocks.count < limit else { return false }
+                guard free.blocks.count < countLimit, free.byteCount + memory.count <= byteLimit else { return false }
                 free.blocks.append(memory)
+                free.byteCount += memory.count
                 return true
             }
         if !isKept { memory.deallocate() }
