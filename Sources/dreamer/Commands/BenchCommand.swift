@@ -5,5 +5,7 @@ import ArgumentParser
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure speed, processor time and memory.",
-        subcommands: [BenchHashCommand.self, BenchChannelCommand.self, BenchConnectionsCommand.self, BenchSwarmCommand.self])
+        subcommands: [
+            BenchHashCommand.self, BenchChannelCommand.self, BenchConnectionsCommand.self, BenchSwarmCommand.self,
+        ])
 }
