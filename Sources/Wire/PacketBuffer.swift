@@ -8,13 +8,14 @@ internal import Synchronization
 /// and the block that one gives back, still in the processor's cache, is the one that the next takes.
 public struct PacketBuffer: ~Copyable, @unchecked Sendable {
     private var storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-    private let capacity: Int
+    /// How many bytes the next block should have.
+    private var expected: Int
     /// Where each packet ends, counted from the start of the first.
     public private(set) var packetEnds: [Int] = []
 
     /// An empty buffer that takes `capacity` bytes with its first packet, and more as needed.
     public init(capacity: Int = PacketBlocks.blockSize) {
-        self.capacity = max(capacity, 64)
+        expected = max(capacity, 64)
     }
 
     deinit { PacketBlocks.give(storage) }
@@ -25,6 +26,9 @@ public struct PacketBuffer: ~Copyable, @unchecked Sendable {
     public var isEmpty: Bool { packetEnds.isEmpty }
     /// The bytes of all packets.
     public var byteCount: Int { packetEnds.last ?? 0 }
+
+    /// The bytes of memory held.
+    public var capacity: Int { storage.count }
 
     /// Where packet `index` lies among all bytes.
     public func range(_ index: Int) -> Range<Int> {
@@ -71,6 +75,8 @@ public struct PacketBuffer: ~Copyable, @unchecked Sendable {
 
     /// Forgets all packets and gives the memory back.
     public mutating func release() {
+        // What it took this time it will take next time, without growing step by step.
+        if byteCount > PacketBlocks.blockSize / 2 { expected = byteCount }
         removeAll()
         PacketBlocks.give(storage)
         storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
@@ -78,7 +84,7 @@ public struct PacketBuffer: ~Copyable, @unchecked Sendable {
 
     private mutating func reserve(_ needed: Int) {
         guard needed > storage.count else { return }
-        let grown = PacketBlocks.take(max(needed, capacity, storage.count * 2))
+        let grown = PacketBlocks.take(max(needed, expected, storage.count * 2))
         grown.copyMemory(from: UnsafeRawBufferPointer(rebasing: storage[..<byteCount]))
         PacketBlocks.give(storage)
         storage = grown
@@ -87,41 +93,52 @@ public struct PacketBuffer: ~Copyable, @unchecked Sendable {
 
 /// Blocks of memory for packets that nobody uses at the moment.
 public enum PacketBlocks {
-    /// The size of a fresh block: as much as one segmented send takes. Blocks that grew go round as they are, so that a
-    /// transfer in large batches grows a few and no more.
+    /// The size of the smallest block: as much as one segmented send takes.
     public static let blockSize = 64 * 1024
-    /// What is kept at most; the rest goes back to the allocator. Connections need blocks only while they handle packets.
-    private static let countLimit = 16
-    private static let byteLimit = 4 << 20
+    /// Each kind of block is twice as large as the one before it; the largest is 1 MiB.
+    private static let kinds = 5
+    /// Bytes kept; what is more goes back to the allocator. Connections need them only while they handle packets.
+    private static let limit = 4 << 20
 
     private struct Free: @unchecked Sendable {
-        var blocks: [UnsafeMutableRawBufferPointer] = []
+        var blocks: [[UnsafeMutableRawBufferPointer]] = Array(repeating: [], count: PacketBlocks.kinds)
         var byteCount = 0
     }
 
     private static let free = Mutex(Free())
 
-    /// At least `count` bytes; from what is kept, the last returned first, unless far less than a block is asked for.
+    /// Which kind of block holds `count` bytes; `nil` where that would be a waste, or where none does.
+    private static func kind(of count: Int) -> Int? {
+        guard count > blockSize / 2 else { return nil }
+        let kind = max(0, Int.bitWidth - ((count - 1) / blockSize).leadingZeroBitCount)
+        return kind < kinds ? kind : nil
+    }
+
+    /// At least `count` bytes; a block where they fit, unless far less is asked for.
     static func take(_ count: Int) -> UnsafeMutableRawBufferPointer {
-        guard count > blockSize / 2 else { return .allocate(byteCount: count, alignment: 16) }
+        guard let kind = kind(of: count) else { return .allocate(byteCount: count, alignment: 16) }
+        let size = blockSize << kind
         let block: UnsafeMutableRawBufferPointer? = free.withLock { free in
-            guard let index = free.blocks.lastIndex(where: { $0.count >= count }) else { return nil }
-            free.byteCount -= free.blocks[index].count
-            return free.blocks.remove(at: index)
+            guard let block = free.blocks[kind].popLast() else { return nil }
+            free.byteCount -= size
+            return block
         }
-        return block ?? .allocate(byteCount: max(count, blockSize), alignment: 16)
+        return block ?? .allocate(byteCount: size, alignment: 16)
     }
 
     static func give(_ memory: UnsafeMutableRawBufferPointer) {
         guard memory.baseAddress != nil else { return }
-        let isKept =
-            memory.count >= blockSize
-            && free.withLock { free in
-                guard free.blocks.count < countLimit, free.byteCount + memory.count <= byteLimit else { return false }
-                free.blocks.append(memory)
+        let isKept: Bool
+        if let kind = kind(of: memory.count), memory.count == blockSize << kind {
+            isKept = free.withLock { free in
+                guard free.byteCount + memory.count <= limit else { return false }
                 free.byteCount += memory.count
+                free.blocks[kind].append(memory)
                 return true
             }
+        } else {
+            isKept = false
+        }
         if !isKept { memory.deallocate() }
     }
 }
