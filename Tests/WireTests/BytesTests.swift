@@ -27,6 +27,23 @@ struct BytesTests {
         #expect(fault?.offset == 15 && fault?.wanted == 2)
     }
 
+    @Test("a buffer that gave its memory back fills anew", arguments: [64, PacketBlocks.blockSize])
+    func releasesPackets(capacity: Int) {
+        var buffer = PacketBuffer(capacity: capacity)
+        buffer.release()
+        for round in 1...3 {
+            // More than a block, so that it grows.
+            for number in 0..<90 { buffer.append([UInt8](repeating: UInt8(number), count: 1000).span.bytes) }
+            #expect(buffer.count == 90 && buffer.byteCount == 90_000)
+            for number in 0..<90 where buffer[number].byte(at: 999) != UInt8(number) {
+                Issue.record("round \(round): packet \(number) is another")
+            }
+            buffer.release()
+            #expect(buffer.isEmpty && buffer.byteCount == 0)
+            buffer.withUnsafeBytes { #expect($0.isEmpty) }
+        }
+    }
+
     @Test("a packet buffer keeps packets apart while it grows and after it was emptied")
     func packetBuffer() {
         var buffer = PacketBuffer(capacity: 64)

@@ -10,13 +10,21 @@ import Wire
 final class ConnectionsBench: Sendable {
     /// What both processes use at some moment.
     struct Usage {
-        let ourBytes: Int
-        let peerBytes: Int
-        let ourThreads: Int
-        let peerThreads: Int
-        let ourCPU: Double
-        let peerCPU: Double
+        /// One process: what it has resident, its threads, its processor time since its start.
+        struct Share {
+            let bytes: Int
+            let threads: Int
+            let cpuSeconds: Double
+        }
+
+        let ours: Share
+        let peer: Share
         let time: Double
+
+        /// Processor time of both since an earlier moment.
+        func cpuSeconds(since earlier: Usage) -> [Double] {
+            [ours.cpuSeconds - earlier.ours.cpuSeconds, peer.cpuSeconds - earlier.peer.cpuSeconds]
+        }
     }
 
     /// Handshakes under way at once.
@@ -85,12 +93,14 @@ final class ConnectionsBench: Sendable {
 
     /// What is used now.
     func usage() -> Usage {
-        Usage(
-            ourBytes: MeasuredProcess.status("VmRSS", of: "self"),
-            peerBytes: MeasuredProcess.status("VmRSS", of: "\(peer.pid)"),
-            ourThreads: MeasuredProcess.status("Threads", of: "self"),
-            peerThreads: MeasuredProcess.status("Threads", of: "\(peer.pid)"), ourCPU: rusage.own.cpuSeconds,
-            peerCPU: peer.cpuSeconds, time: Clock.seconds)
+        func share(_ process: String, _ cpuSeconds: Double) -> Usage.Share {
+            Usage.Share(
+                bytes: MeasuredProcess.status("VmRSS", of: process),
+                threads: MeasuredProcess.status("Threads", of: process), cpuSeconds: cpuSeconds)
+        }
+        return Usage(
+            ours: share("self", rusage.own.cpuSeconds), peer: share("\(peer.pid)", peer.cpuSeconds),
+            time: Clock.seconds)
     }
 
     /// Sends 64 bytes on every connection so many times a second for a while, evenly spread; with a rate of 0 only waits.

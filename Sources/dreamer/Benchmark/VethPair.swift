@@ -18,8 +18,8 @@ final class VethPair {
             guard try holder.line(within: 10) == "ready" else { throw CommandFailure("no network namespace") }
             return holder
         }
-        try run(
-            0, ["ip", "link", "add", device(0), "type", "veth", "peer", "name", device(1), "netns", "\(holders[1].pid)"])
+        let cable = ["type", "veth", "peer", "name", device(1), "netns", "\(holders[1].pid)"]
+        try run(0, ["ip", "link", "add", device(0)] + cable)
         for side in 0..<2 {
             try run(side, ["ip", "addr", "add", "\(address(side))/24", "dev", device(side)])
             try run(side, ["ip", "link", "set", device(side), "up"])

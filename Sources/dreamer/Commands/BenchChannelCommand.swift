@@ -6,11 +6,11 @@ import Wire
 struct BenchChannelCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "channel",
-        abstract: "Measure one data channel between two processes on this machine: rate, processor time, round trip, set-up.",
+        abstract: "Measure a data channel between two processes: rate, processor time, round trip, set-up, memory.",
         discussion: """
-            A program to compare with is measured with itself, and with us in both directions; all take turns. It is told
-            what to do in lines of JSON on its standard input: Benchmarks/README.md has the protocol and programs that
-            speak it.
+            A program to compare with is measured with itself, and with us in both directions; all take turns. It is
+            told what to do in lines of JSON on its standard input: Benchmarks/README.md has the protocol and programs
+            that speak it.
             """)
 
     enum Network: String, ExpressibleByArgument {
@@ -40,8 +40,8 @@ struct BenchChannelCommand: AsyncParsableCommand {
 
     @Option(
         help: """
-            loopback, or veth: a cable between two network namespaces, segmentation offload switched off (needs root, ip and
-            ethtool).
+            loopback, or veth: a cable between two network namespaces, segmentation offload switched off (needs root,
+            ip and ethtool).
             """)
     var via: Network = .loopback
 

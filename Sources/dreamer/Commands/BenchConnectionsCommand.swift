@@ -7,10 +7,10 @@ import Wire
 struct BenchConnectionsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connections",
-        abstract: "Measure what many open connections cost: memory, threads, set-up, and processor time with little traffic.",
+        abstract: "Measure what many open connections cost: memory, threads, set-up, processor time.",
         discussion: """
-            A second process holds the other ends. Here all connections share one socket, there each has its own, since two
-            sessions between the same two sockets could not be told apart.
+            A second process holds the other ends. Here all connections share one socket, there each has its own, since
+            two sessions between the same two sockets could not be told apart.
             """)
 
     @Option(help: "How many connections.")
@@ -59,49 +59,24 @@ struct BenchConnectionsCommand: AsyncParsableCommand {
         bench.talk(rate: 0, seconds: 1)
         let exercised = bench.usage()
         let open = bench.openCount
-        let closing = try bench.close()
-
-        func kilobytes(_ usage: ConnectionsBench.Usage, _ side: KeyPath<ConnectionsBench.Usage, Int>) -> Double {
-            Double(usage[keyPath: side] - before[keyPath: side]) / Double(count) / 1000
-        }
-        func percent(
-            _ from: ConnectionsBench.Usage, _ to: ConnectionsBench.Usage,
-            _ side: KeyPath<ConnectionsBench.Usage, Double>
-        ) -> Double {
-            (to[keyPath: side] - from[keyPath: side]) / (to.time - from.time) * 100
-        }
-        let rows: [(key: String, words: String, digits: Int, ours: Double, peer: Double?)] = [
-            ("idleKilobytes", "memory an idle connection, kB", 1, kilobytes(idle, \.ourBytes), kilobytes(idle, \.peerBytes)),
-            ("usedKilobytes", "after \(Units.bytes(exercise.value)) over each, kB", 1, kilobytes(exercised, \.ourBytes),
-                kilobytes(exercised, \.peerBytes)),
-            ("threads", "threads", 0, Double(idle.ourThreads), Double(idle.peerThreads)),
-            ("setUpCPUMilliseconds", "processor time of a set-up, ms", 2,
-                (opened.ourCPU - before.ourCPU) / Double(count) * 1000,
-                (opened.peerCPU - before.peerCPU) / Double(count) * 1000),
-            ("idlePercent", "processor idle, %", 2, percent(opened, idle, \.ourCPU), percent(opened, idle, \.peerCPU)),
-            ("busyPercent", "processor at \(rate) messages a second each, %", 2, percent(idle, busy, \.ourCPU),
-                percent(idle, busy, \.peerCPU)),
-            ("setUpsPerSecond", "connections set up a second", 0, Double(count) / setUp, nil),
-            ("messages", "messages that came back", 0, Double(echoes), nil),
-            ("closeSeconds", "closing all, s", 2, closing, nil),
-        ]
+        var report = ConnectionsReport(connections: open, count: count, loops: loops, rate: rate)
+        report.addMemory("idleKilobytes", "memory an idle connection, kB", from: before, to: idle)
+        report.addMemory(
+            "usedKilobytes", "after \(Units.bytes(exercise.value)) over each, kB", from: before, to: exercised)
+        report.add("threads", "threads", 0, [Double(idle.ours.threads), Double(idle.peer.threads)])
+        report.add(
+            "setUpCPUMilliseconds", "processor time of a set-up, ms", 2,
+            opened.cpuSeconds(since: before).map { $0 / Double(count) * 1000 })
+        report.addLoad("idlePercent", "processor idle, %", from: opened, to: idle)
+        report.addLoad("busyPercent", "processor at \(rate) messages a second each, %", from: idle, to: busy)
+        report.add("setUpsPerSecond", "connections set up a second", 0, [Double(count) / setUp])
+        report.add("messages", "messages that came back", 0, [Double(echoes)])
+        report.add("closeSeconds", "closing all, s", 2, [try bench.close()])
         if json {
-            var object: JSON.Object = [
-                "benchmark": "connections", "machine": machine.json, "connections": .integer(Int64(open)),
-                "loops": .integer(Int64(loops)), "rate": .number(rate),
-            ]
-            for row in rows {
-                object[row.key] = row.peer.map { [.rounded(row.ours), .rounded($0)] } ?? .rounded(row.ours)
-            }
-            Terminal.output(JSON.object(object).serialized())
+            Terminal.output(report.json(machine).serialized())
         } else {
             Terminal.output(machine.description)
-            Terminal.output("\(open) open connections, \(loops) loop\(loops == 1 ? "" : "s")")
-            var table = TextTable("", "one socket", "a socket each")
-            for row in rows {
-                table.add(row.words, Units.fixed(row.ours, row.digits), row.peer.map { Units.fixed($0, row.digits) } ?? "")
-            }
-            for line in table.lines { Terminal.output(line) }
+            for line in report.lines { Terminal.output(line) }
         }
     }
 }
