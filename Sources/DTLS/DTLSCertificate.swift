@@ -153,8 +153,10 @@ extension DTLSCertificate {
         case EVP_PKEY_RSA: return EVP_PKEY_get_bits(key) >= 2048
         case EVP_PKEY_EC:
             var name = [CChar](repeating: 0, count: 64)
-            guard EVP_PKEY_get_group_name(key, &name, name.count, nil) == 1 else { return false }
-            return [SN_X9_62_prime256v1, SN_secp384r1].contains(String(cString: name))
+            var count = 0
+            guard EVP_PKEY_get_group_name(key, &name, name.count, &count) == 1 else { return false }
+            let group = String(decoding: name.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return group == SN_X9_62_prime256v1 || group == SN_secp384r1
         default: return false
         }
     }

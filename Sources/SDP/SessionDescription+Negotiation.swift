@@ -29,6 +29,9 @@ extension SessionDescription {
         public var maxMessageSize: UInt64 = 262_144
         /// What to tell Dreamer peers.
         public var dreamer: DreamerAttribute?
+        /// Accepts the first audio section of an offer that shares the transport of the data channels, with this as the
+        /// source of what is sent there; `nil` refuses it like every other.
+        public var audioSource: Audio.Source?
 
         /// The parameters that have no default.
         public init(
@@ -67,7 +70,8 @@ extension SessionDescription {
             }
         var answer = SessionDescription(
             type: .answer, own: own, setup: role, tlsID: tlsID == nil ? nil : own.tlsID, mid: mid,
-            isBundled: isBundled, profile: profile, sectionIndex: sectionIndex, otherSections: otherSections)
+            isBundled: isBundled, profile: profile, sectionIndex: sectionIndex,
+            otherSections: answeredSections(own.audioSource))
         answer.isRejected = isRejected
         if sctpPort == 0 { answer.sctpPort = 0 }
         // RFC 8838 §5: to a side that does not trickle, nothing is trickled; it must not hope for more.

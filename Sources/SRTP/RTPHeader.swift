@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #if SRTP
-public import Wire
+internal import Wire
 
 //      0               1               2               3
 //     +---+-+-+-------+-+-------------+-------------------------------+
