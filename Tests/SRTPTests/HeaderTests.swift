@@ -24,7 +24,8 @@ import Testing
 
     @Test("what is cut short or of another version is no header")
     func refuses() {
-        let whole: [UInt8] = [0x91, 111] + [UInt8](repeating: 0, count: 14) + [0xBE, 0xDE, 0, 2] + [0, 0, 0, 0, 0, 0, 0, 0]
+        let zeros = [UInt8](repeating: 0, count: 14)
+        let whole: [UInt8] = [0x91, 111] + zeros + [0xBE, 0xDE, 0, 2] + zeros.prefix(8)
         #expect(RTPHeader(whole.span.bytes)?.byteCount == 28)
         for count in 0..<28 { #expect(RTPHeader(Array(whole.prefix(count)).span.bytes) == nil) }
         for version in [0, 1, 3] as [UInt8] {

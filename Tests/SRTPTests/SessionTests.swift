@@ -165,7 +165,8 @@ import Wire
         "packets that are cut, changed in any byte, or invented are dropped", arguments: SRTPProtectionProfile.allCases)
     func malformed(profile: SRTPProtectionProfile) throws {
         let (_, ends) = try Self.pair(profile)
-        let extended: [UInt8] = [0x91, 111, 0, 9, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 1, 0xBE, 0xDE, 0, 1, 0x10, 7, 0, 0, 5]
+        let extended: [UInt8] =
+            [0x91, 111, 0, 9, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 1] + [0xBE, 0xDE, 0, 1, 0x10, 7, 0, 0, 5]
         var dropped: UInt64 = 0
         for packet in [Self.rtp(1), Self.rtp(2, count: 0), extended, Self.rtcp()] {
             let sent = try ends.protect(packet)

@@ -35,8 +35,8 @@ import Wire
     @Test("the reference makes the key stream of RFC 3711 appendix B.2")
     func keyStream() {
         let stream = ReferenceSRTP.counterMode(
-            key: bytes(hex: "2B7E151628AED2A6ABF7158809CF4F3C"), counter: bytes(hex: "F0F1F2F3F4F5F6F7F8F9FAFBFCFD0000"),
-            [UInt8](repeating: 0, count: 48))
+            key: bytes(hex: "2B7E151628AED2A6ABF7158809CF4F3C"),
+            counter: bytes(hex: "F0F1F2F3F4F5F6F7F8F9FAFBFCFD0000"), [UInt8](repeating: 0, count: 48))
         #expect(
             stream
                 == bytes(

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #if SRTP
-import SRTP
-import Wire
+package import SRTP
+package import Wire
 
 /// The far end of an audio section: what comes as RTP goes back, protected with our own keys and under SSRCs of our own, so
 /// that the sender does not take it for a loop (RFC 3550 §8.2). RTCP is counted and not answered.
-struct MediaEcho: ~Copyable, Sendable {
+package struct MediaEcho: ~Copyable, Sendable {
     private var session: SRTPSession
     private var entropy: Entropy
     /// Whether the answer agreed to send.
@@ -17,13 +17,14 @@ struct MediaEcho: ~Copyable, Sendable {
     private var arrived = PacketBuffer(capacity: 2048)
     /// RTP packets between an echo and the next drain.
     private var waiting = PacketBuffer(capacity: 2048)
-    private(set) var counters = MediaCounters()
+    /// What came and what went.
+    package private(set) var counters = MediaCounters()
 
     /// As many packets wait for the next drain; a batch of datagrams holds fewer.
     private static let waitingLimit = 1024
 
     /// An echo on a session; the first source is the one that the answer announced.
-    init(session: consuming SRTPSession, ssrc: UInt32, sends: Bool, entropy: Entropy) {
+    package init(session: consuming SRTPSession, ssrc: UInt32, sends: Bool, entropy: Entropy) {
         self.session = session
         self.entropy = entropy
         self.sends = sends
@@ -31,7 +32,7 @@ struct MediaEcho: ~Copyable, Sendable {
     }
 
     /// Takes a packet of the kind that RFC 7983 §7 gives to RTP.
-    mutating func receive(_ packet: RawSpan) {
+    package mutating func receive(_ packet: RawSpan) {
         arrived.removeAll()
         guard let header = session.unprotect(packet, into: &arrived), arrived.count == 1 else {
             counters.packetsDropped &+= 1
@@ -48,7 +49,7 @@ struct MediaEcho: ~Copyable, Sendable {
     }
 
     /// Moves what is to be sent to the end of `buffer`.
-    mutating func takeOutgoing(into buffer: inout PacketBuffer) {
+    package mutating func takeOutgoing(into buffer: inout PacketBuffer) {
         for index in 0..<waiting.count { buffer.append(waiting[index]) }
         waiting.removeAll()
     }
