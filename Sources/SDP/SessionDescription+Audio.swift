@@ -51,19 +51,23 @@ extension SessionDescription {
         static let protocols: Set<String> = ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP"]
     }
 
-    /// The first audio section that could be accepted; the one that ``Parameters/audioSource`` accepts in answers.
+    /// The first audio section that could be accepted: the one that ``Parameters/audioSource`` accepts in answers.
     public var firstAudio: Audio? { otherSections.lazy.compactMap(\.audio).first }
 
-    /// The sections of an answer: all refused but the first acceptable audio section, if `source` is given.
+    /// The sections of an answer: audio that could be accepted is inactive, but the first is accepted if `source` is given;
+    /// everything else is refused.
+    ///
+    /// An inactive section stays in its group, even as the first there (RFC 9143 §7.3.3), and there are stacks that take
+    /// no answer with a refused one.
     func answeredSections(_ source: Audio.Source?) -> [OtherSection] {
-        var isAccepted = source == nil
+        var source = source
         return otherSections.map { section in
+            guard let offered = section.audio else { return section }
             var answer = section
-            answer.audio = nil
-            guard !isAccepted, let offered = section.audio else { return answer }
-            isAccepted = true
             answer.audio = Audio(
-                direction: offered.direction.reversed, formatAttributes: offered.formatAttributes, source: source)
+                direction: source == nil ? .inactive : offered.direction.reversed,
+                formatAttributes: offered.formatAttributes, source: source)
+            source = nil
             return answer
         }
     }

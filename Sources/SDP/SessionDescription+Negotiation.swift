@@ -30,7 +30,7 @@ extension SessionDescription {
         /// What to tell Dreamer peers.
         public var dreamer: DreamerAttribute?
         /// Accepts the first audio section of an offer that shares the transport of the data channels, with this as the
-        /// source of what is sent there; `nil` refuses it like every other.
+        /// source of what is sent there; with `nil` it is inactive like every other.
         public var audioSource: Audio.Source?
 
         /// The parameters that have no default.
@@ -54,9 +54,10 @@ extension SessionDescription {
             sectionIndex: 0, otherSections: [])
     }
 
-    /// The answer to this offer: data channels accepted, everything else refused in its place. RFC 9143 §7.3.3 allows
-    /// that in an initial exchange even for the first section of a BUNDLE group (RFC 8829 §5.3.1 had the whole group
-    /// refused with it, and a browser's offer of audio and data would never have led to data).
+    /// The answer to this offer: data channels accepted, audio on their transport inactive (unless
+    /// ``Parameters/audioSource`` accepts it), everything else refused in its place. RFC 9143 §7.3.3 allows that in an
+    /// initial exchange even for the first section of a BUNDLE group (RFC 8829 §5.3.1 had the whole group refused with
+    /// it, and a browser's offer of video and data would never have led to data).
     ///
     /// Throws ``SDPError/Code/mismatch(_:)`` when this is no offer. To an offer whose section is refused, or whose SCTP
     /// port is 0 (RFC 8841 §10.3), the answer is the same, and nothing must be connected.

@@ -63,7 +63,7 @@ public struct SessionDescription: Hashable, Sendable {
         public var formats: String
         /// Its identification (RFC 5888), if it has one.
         public var mid: String?
-        /// What it says, if it is about audio and could be accepted; in an answer, if it is accepted.
+        /// What it says, if it is about audio and could be accepted; in an answer, if it is not refused.
         public var audio: Audio?
 
         /// A section from its parts.

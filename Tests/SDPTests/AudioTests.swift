@@ -92,13 +92,17 @@ import Testing
         #expect(answer.description.contains("m=\(offer.otherSections[0].media) 0 "))
     }
 
-    @Test("of several audio sections the first is accepted, and without a source none is")
+    @Test("of several audio sections the first is accepted and the others are inactive, and without a source all")
     func first() throws {
         let second = Self.offer.replacing("a=group:BUNDLE a d", with: "a=group:BUNDLE a b d")
             .replacing("m=application", with: "m=audio 9 UDP/TLS/RTP/SAVPF 0\na=mid:b\na=rtcp-mux\nm=application")
         let offer = try SessionDescription(parsing: second, type: .offer)
         #expect(offer.otherSections.map { $0.audio != nil } == [true, true])
-        #expect(try offer.answer(Self.own()).otherSections.map { $0.audio != nil } == [true, false])
-        #expect(try offer.answer(OfferAnswerTests.own).otherSections.map { $0.audio != nil } == [false, false])
+        let accepted = try offer.answer(Self.own()).otherSections.map(\.audio)
+        #expect(accepted.map(\.?.direction) == [.sendrecv, .inactive])
+        #expect(accepted.map(\.?.source) == [Self.source, nil])
+        let inactive = try offer.answer(OfferAnswerTests.own).otherSections.map(\.audio)
+        #expect(inactive.map(\.?.direction) == [.inactive, .inactive])
+        #expect(inactive.map(\.?.source) == [nil, nil])
     }
 }

@@ -27,7 +27,7 @@ public final class PeerConnection: Sendable {
         /// The longest message that can be sent, where the peer takes it; `nil` for the usual 1 MiB.
         package var sendBuffer: Int?
         /// Whether the audio section of an offer is accepted and its RTP sent back, for those who test protected media;
-        /// otherwise it is refused. Without the package trait `SRTP` it is refused always.
+        /// otherwise it is inactive, and without the package trait `SRTP` always.
         public var echoesAudio = false
         /// What our description tells Dreamer peers in `a=dreamer:`.
         public var dreamerAttribute: DreamerAttribute?

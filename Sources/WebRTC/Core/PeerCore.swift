@@ -100,7 +100,7 @@ public struct PeerCore: ~Copyable, Sendable {
         /// The longest message that can be sent, where the peer takes it; `nil` for SCTP's usual buffer.
         public var sendBuffer: Int?
         /// Whether the audio section of an offer is accepted and its RTP sent back, for those who test protected media;
-        /// otherwise it is refused. Without the package trait `SRTP` it is refused always.
+        /// otherwise it is inactive, and without the package trait `SRTP` always.
         public var echoesAudio = false
         /// What protects records, most preferred first.
         public var ciphers = DTLSCipher.allCases
