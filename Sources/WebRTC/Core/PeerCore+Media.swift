@@ -16,7 +16,8 @@ extension PeerCore {
 
     /// Keys SRTP where an audio section was accepted and the handshake agreed on a profile.
     mutating func startMedia() {
-        guard side == .answerer, let audio = try? localDescription.firstAudio, let source = audio.source,
+        guard audioSSRC != nil, side == .answerer, let audio = try? localDescription.firstAudio,
+            let source = audio.source,
             let profile = dtls.peek({ $0.srtpProfile }) ?? nil, let role = dtls.peek({ $0.role }),
             let material = dtls.peek({ $0.srtpKeyingMaterial }) ?? nil
         else { return }

@@ -149,7 +149,7 @@ public struct PeerCore: ~Copyable, Sendable {
     var lastKey = 0
     var transport = TransportCounters()
     /// The SSRC of what is sent where audio is accepted.
-    private let audioSSRC: UInt32?
+    let audioSSRC: UInt32?
     #if SRTP
     var media: MediaEcho?
     #endif
