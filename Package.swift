@@ -42,6 +42,10 @@ let package = Package(
         .library(name: "Signaling", targets: ["Signaling"]),
         .library(name: "Origin", targets: ["Origin"]),
     ],
+    traits: [
+        .trait(name: "SRTP", description: "Protected RTP beside data channels; links libsrtp2."),
+        .default(enabledTraits: ["SRTP"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -52,6 +56,7 @@ let package = Package(
         // C libraries of the system.
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
+        .systemLibrary(name: "CSRTP", providers: [.apt(["libsrtp2-dev"])]),
         .systemLibrary(name: "CNetIO"),
         .systemLibrary(name: "CNATLab"),
         // No library: which instructions the processor has.
@@ -66,10 +71,18 @@ let package = Package(
         .target(name: "DTLS", dependencies: ["Wire", "COpenSSL"], swiftSettings: strict),
         .target(name: "SCTP", dependencies: ["Wire", "CUSRSCTP"], swiftSettings: strict),
         .target(name: "Recovery", dependencies: ["Wire"], swiftSettings: strict),
+        // Empty without the trait.
+        .target(
+            name: "SRTP", dependencies: ["Wire", "DTLS", .target(name: "CSRTP", condition: .when(traits: ["SRTP"]))],
+            swiftSettings: strict),
         .target(name: "SDP", dependencies: ["Wire"], swiftSettings: strict),
         .target(name: "NetIO", dependencies: ["Wire", "CNetIO"], swiftSettings: strict),
         .target(
-            name: "WebRTC", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "NetIO"],
+            name: "WebRTC",
+            dependencies: [
+                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "NetIO",
+                .target(name: "SRTP", condition: .when(traits: ["SRTP"])),
+            ],
             swiftSettings: strict),
         .target(name: "RDRR", dependencies: ["Wire", "Hashing"], swiftSettings: strict),
         .target(
@@ -119,11 +132,14 @@ let package = Package(
             // The tests' clock must reach usrsctp, a shared library.
             linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic-symbol=gettimeofday"])]),
         .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "NATLab", "Wire", "TestSupport"]),
+        .testTarget(name: "SRTPTests", dependencies: ["SRTP", "DTLS", "COpenSSL", "Wire", "TestSupport"]),
         .testTarget(name: "SDPTests", dependencies: ["SDP", "Wire", "TestSupport"]),
         .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
         .testTarget(
             name: "WebRTCTests",
-            dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
+            dependencies: [
+                "WebRTC", "DTLS", "SRTP", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport",
+            ]),
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(

@@ -21,6 +21,9 @@
 // A fresh key pair on P-256, NULL on failure.
 static inline EVP_PKEY *shim_generate_p256(void) { return EVP_EC_gen("P-256"); }
 
+// A fresh RSA key pair, NULL on failure.
+static inline EVP_PKEY *shim_generate_rsa(size_t bits) { return EVP_RSA_gen(bits); }
+
 // The bytes that a memory BIO holds.
 static inline long shim_bio_memory(BIO *bio, char **bytes) { return BIO_get_mem_data(bio, bytes); }
 

@@ -9,8 +9,11 @@ private import COpenSSL
 public final class DTLSCertificate: Sendable {
     /// The certificate in DER.
     public let der: [UInt8]
-    /// Its SHA-256 fingerprint, for the session description.
+    /// Its SHA-256 fingerprint.
     public let fingerprint: DTLSFingerprint
+    /// What a session description names: SHA-256, and the hash function of the certificate's signature where that is
+    /// another that verifies (RFC 8122 §5.1).
+    public let fingerprints: [DTLSFingerprint]
     /// The `SSL_CTX` of this certificate's sessions. OpenSSL counts references to it and locks it.
     nonisolated(unsafe) let context: OpaquePointer
 
@@ -23,16 +26,38 @@ public final class DTLSCertificate: Sendable {
         guard let der = DTLSCertificate.der(of: certificate) else { throw .library(LibraryError.take().text) }
         self.der = der
         fingerprint = DTLSFingerprint(sha256Of: der)
+        let signature = DTLSCertificate.signatureHash(of: certificate)
+        fingerprints =
+            switch signature {
+            case .sha384, .sha512:
+                [fingerprint, DTLSFingerprint(algorithm: signature.rawValue, bytes: signature.digest(der))]
+            case .sha256: [fingerprint]
+            }
         context = try SessionContext.make(certificate: certificate, key: key)
     }
 
     deinit { SSL_CTX_free(context) }
 
-    /// A fresh ECDSA P-256 key with a self-signed certificate, valid from yesterday (clocks differ) for `days` days.
+    /// The keys that certificates are made with.
+    public enum KeyKind: Hashable, Sendable {
+        /// ECDSA on P-256, which every WebRTC endpoint has (RFC 8827 §6.5); some have nothing else.
+        case ecdsaP256
+        /// RSA of 2,048 bits: slower to make and to use, and messages are longer.
+        case rsa2048
+    }
+
+    /// A fresh key with a self-signed certificate, valid from yesterday (clocks differ) for `days` days.
     ///
     /// The key, the serial number and the date come from OpenSSL: nothing here can be repeated from a seed.
-    public static func generate(commonName: String = "WebRTC", days: Int = 30) throws(DTLSError) -> DTLSCertificate {
-        guard let key = shim_generate_p256() else { throw .library(LibraryError.take().text) }
+    public static func generate(
+        _ kind: KeyKind = .ecdsaP256, commonName: String = "WebRTC", days: Int = 30
+    ) throws(DTLSError) -> DTLSCertificate {
+        let fresh: OpaquePointer? =
+            switch kind {
+            case .ecdsaP256: shim_generate_p256()
+            case .rsa2048: shim_generate_rsa(2048)
+            }
+        guard let key = fresh else { throw .library(LibraryError.take().text) }
         guard let certificate = X509_new() else {
             EVP_PKEY_free(key)
             throw .library(LibraryError.take().text)
@@ -69,6 +94,17 @@ public final class DTLSCertificate: Sendable {
             && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != nil
     }
 
+    /// The hash function of a certificate's signature; SHA-256 for those that do not verify.
+    private static func signatureHash(of certificate: OpaquePointer) -> DTLSFingerprint.KnownHash {
+        var hash: Int32 = 0
+        guard OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &hash, nil) == 1 else { return .sha256 }
+        switch hash {
+        case NID_sha384: return .sha384
+        case NID_sha512: return .sha512
+        default: return .sha256
+        }
+    }
+
     static func der(of certificate: OpaquePointer) -> [UInt8]? {
         var pointer: UnsafeMutablePointer<UInt8>?
         let count = i2d_X509(certificate, &pointer)
@@ -81,8 +117,13 @@ public final class DTLSCertificate: Sendable {
 // MARK: - PEM
 
 extension DTLSCertificate {
-    /// A certificate and its private key from PEM text (RFC 7468). The key must be unencrypted, on P-256 or RSA; both
-    /// may stand in one text.
+    /// A certificate and its private key from one PEM text (RFC 7468), in either order.
+    public convenience init(pem: String) throws(DTLSError) {
+        try self.init(certificatePEM: pem, privateKeyPEM: pem)
+    }
+
+    /// A certificate and its private key from PEM text (RFC 7468). The key must be unencrypted, on P-256 or P-384, or RSA
+    /// of 2,048 bits or more; both may stand in one text.
     public convenience init(certificatePEM: String, privateKeyPEM: String) throws(DTLSError) {
         guard
             let certificate = DTLSCertificate.read(certificatePEM, { PEM_read_bio_X509($0, nil, nil, nil) })
@@ -98,8 +139,30 @@ extension DTLSCertificate {
             EVP_PKEY_free(key)
             throw .invalidPEM("key and certificate do not belong together: \(LibraryError.take().text)")
         }
+        guard DTLSCertificate.isUsable(key) else {
+            X509_free(certificate)
+            EVP_PKEY_free(key)
+            throw .invalidPEM("the key is neither on P-256 or P-384 nor RSA of 2048 bits or more")
+        }
         try self.init(certificate: certificate, key: key)
     }
+
+    /// Whether a handshake of ours can be done with a key: what ``SessionContext/groups`` has, and RSA that OpenSSL takes.
+    private static func isUsable(_ key: OpaquePointer) -> Bool {
+        switch EVP_PKEY_get_base_id(key) {
+        case EVP_PKEY_RSA: return EVP_PKEY_get_bits(key) >= 2048
+        case EVP_PKEY_EC:
+            var name = [CChar](repeating: 0, count: 64)
+            var count = 0
+            guard EVP_PKEY_get_group_name(key, &name, name.count, &count) == 1 else { return false }
+            let group = String(decoding: name.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return group == SN_X9_62_prime256v1 || group == SN_secp384r1
+        default: return false
+        }
+    }
+
+    /// The private key and the certificate as one PEM text, for ``init(pem:)``. Keep it as safe as the key itself.
+    public var pem: String { privateKeyPEM + certificatePEM }
 
     /// The certificate as PEM.
     public var certificatePEM: String {

@@ -19,6 +19,8 @@ public enum DTLSError: Error, Hashable, Sendable {
     case plaintextTooLong(limit: Int)
     /// The MTU is smaller than any handshake message can be cut to.
     case mtuTooSmall(minimum: Int)
+    /// The configuration names no cipher.
+    case noCipher
     /// Text is no certificate or no private key, or the two do not belong together.
     case invalidPEM(String)
     /// OpenSSL could not do what needs no peer, such as generate a key; its words.
@@ -39,6 +41,7 @@ extension DTLSError: CustomStringConvertible {
         case .notConnected: "the DTLS session is not established"
         case .plaintextTooLong(let limit): "a DTLS record carries at most \(limit) bytes"
         case .mtuTooSmall(let minimum): "DTLS needs an MTU of at least \(minimum) bytes"
+        case .noCipher: "a DTLS session needs at least one cipher"
         case .invalidPEM(let reason): "the PEM text is unusable: \(reason)"
         case .library(let reason): "OpenSSL failed: \(reason)"
         }

@@ -9,6 +9,11 @@ extension DTLSTransport {
         /// How long the first flight waits for an answer. RFC 9147 §5.8.2 advises 400 ms for media, and 1.5 times the
         /// round-trip time where ICE knows it: ``retransmissionInterval(roundTripTime:)``.
         public var initialRetransmission = Duration.milliseconds(400)
+        /// What protects records, most preferred first. As the server our order counts.
+        public var ciphers = DTLSCipher.allCases
+        /// How SRTP on the same path is to be protected (RFC 5764), most preferred first; none where the list is empty.
+        /// Some stacks give up on a session that agrees on no profile, even for data alone.
+        public var srtpProfiles = SRTPProtectionProfile.allCases
         /// Receives each line of secrets in the NSS key log format, for those who decrypt captures. Nothing is written
         /// anywhere without it.
         public var keyLog: (@Sendable (String) -> Void)?

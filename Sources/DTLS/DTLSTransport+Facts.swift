@@ -24,10 +24,18 @@ extension DTLSTransport {
     /// The protocol version, such as `DTLSv1.2`.
     public var version: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
 
-    /// The SRTP protection profile agreed on (RFC 5764 §4.1.2) under OpenSSL's name, `nil` without one.
-    public var srtpProfile: String? {
-        guard let profile = SSL_get_selected_srtp_profile(ssl), let name = profile.pointee.name else { return nil }
-        return String(cString: name)
+    /// The SRTP protection profile agreed on (RFC 5764 §4.1.2), `nil` without one.
+    public var srtpProfile: SRTPProtectionProfile? {
+        guard let profile = SSL_get_selected_srtp_profile(ssl) else { return nil }
+        return UInt16(exactly: profile.pointee.id).flatMap(SRTPProtectionProfile.init)
+    }
+
+    /// The master keys and salts of SRTP as RFC 5764 §4.2 derives them: client key, server key, client salt, server salt,
+    /// in the lengths of ``srtpProfile``. `nil` without a profile, and unless connected.
+    public var srtpKeyingMaterial: [UInt8]? {
+        guard let profile = srtpProfile else { return nil }
+        return exportKeyingMaterial(
+            label: "EXTRACTOR-dtls_srtp", count: 2 * (profile.masterKeyLength + profile.masterSaltLength))
     }
 
     /// Keys for another protocol, derived from this session (RFC 5705; RFC 5764 §4.2 for SRTP). `nil` unless connected.

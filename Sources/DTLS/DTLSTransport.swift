@@ -100,7 +100,12 @@ public struct DTLSTransport: ~Copyable, @unchecked Sendable {
         if let expectedFingerprints, DTLSFingerprint.strongestHash(in: expectedFingerprints) == nil {
             throw .noUsableFingerprint
         }
+        guard !configuration.ciphers.isEmpty else { throw .noCipher }
         guard let ssl = SSL_new(certificate.context) else { throw .library(LibraryError.take().text) }
+        guard SessionContext.configure(ssl, configuration) else {
+            SSL_free(ssl)
+            throw .library(LibraryError.take().text)
+        }
         let port = UnsafeMutablePointer<DatagramPort>.allocate(capacity: 1)
         port.initialize(
             to: DatagramPort(timer: RetransmissionTimer(initialInterval: configuration.initialRetransmission)))

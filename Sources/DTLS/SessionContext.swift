@@ -4,18 +4,9 @@ private import COpenSSL
 
 /// How every `SSL_CTX` of ours is set up.
 enum SessionContext {
-    /// Forward secrecy and authenticated encryption alone (RFC 8827 §6.5); AES-128-GCM first because it is the fastest
-    /// where the processor has AES. RSA suites serve peers with an RSA certificate.
-    static let ciphers =
-        "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-        + "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-        + "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-
-    /// P-256 is mandatory (RFC 8827 §6.5), X25519 faster.
-    static let groups = "X25519:P-256"
-
-    /// Profiles of RFC 5764 and RFC 7714. Some stacks give up on a session that negotiates none, even for data alone.
-    static let srtpProfiles = "SRTP_AEAD_AES_128_GCM:SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80"
+    /// P-256 is mandatory (RFC 8827 §6.5), X25519 faster, and P-384 there for certificates with such keys (RFC 8422
+    /// §5.3).
+    static let groups = "X25519:P-256:P-384"
 
     /// A context for a certificate and its key; the caller owns it (`SSL_CTX_new`).
     static func make(certificate: OpaquePointer, key: OpaquePointer) throws(DTLSError) -> OpaquePointer {
@@ -23,9 +14,8 @@ enum SessionContext {
         shim_ctx_configure(context)
         let complete =
             shim_ctx_set_versions(context, DTLS1_2_VERSION, DTLS1_2_VERSION) == 1
-            && SSL_CTX_set_cipher_list(context, ciphers) == 1
+            && SSL_CTX_set_cipher_list(context, DTLSCipher.libraryList(DTLSCipher.allCases)) == 1
             && shim_ctx_set_groups(context, groups) == 1
-            && SSL_CTX_set_tlsext_use_srtp(context, srtpProfiles) == 0  // 0 is success in this one
             && SSL_CTX_use_certificate(context, certificate) == 1
             && SSL_CTX_use_PrivateKey(context, key) == 1
         guard complete else {
@@ -40,6 +30,18 @@ enum SessionContext {
             keyLog(String(cString: line))
         }
         return context
+    }
+
+    /// What a session may have otherwise than its context.
+    static func configure(_ ssl: OpaquePointer, _ configuration: DTLSTransport.Configuration) -> Bool {
+        if configuration.ciphers != DTLSCipher.allCases,
+            SSL_set_cipher_list(ssl, DTLSCipher.libraryList(configuration.ciphers)) != 1
+        {
+            return false
+        }
+        guard !configuration.srtpProfiles.isEmpty else { return true }
+        let profiles = configuration.srtpProfiles.map(\.libraryName).joined(separator: ":")
+        return SSL_set_tlsext_use_srtp(ssl, profiles) == 0  // 0 is success in this one
     }
 
     /// Called when the peer's certificate has come and before anything is derived from it: 1 accepts, 0 makes OpenSSL

@@ -31,6 +31,9 @@ extension SessionDescription {
         public var dreamer: DreamerAttribute?
         /// The version of the layer below SCTP that recovers losses, `nil` not to offer it.
         public var linkVersion: Int?
+        /// Accepts the first audio section of an offer that shares the transport of the data channels, with this as the
+        /// source of what is sent there; with `nil` it is inactive like every other.
+        public var audioSource: Audio.Source?
 
         /// The parameters that have no default.
         public init(
@@ -53,9 +56,10 @@ extension SessionDescription {
             sectionIndex: 0, otherSections: [])
     }
 
-    /// The answer to this offer: data channels accepted, everything else refused in its place. RFC 9143 §7.3.3 allows
-    /// that in an initial exchange even for the first section of a BUNDLE group (RFC 8829 §5.3.1 had the whole group
-    /// refused with it, and a browser's offer of audio and data would never have led to data).
+    /// The answer to this offer: data channels accepted, audio on their transport inactive (unless
+    /// ``Parameters/audioSource`` accepts it), everything else refused in its place. RFC 9143 §7.3.3 allows that in an
+    /// initial exchange even for the first section of a BUNDLE group (RFC 8829 §5.3.1 had the whole group refused with
+    /// it, and a browser's offer of video and data would never have led to data).
     ///
     /// Throws ``SDPError/Code/mismatch(_:)`` when this is no offer. To an offer whose section is refused, or whose SCTP
     /// port is 0 (RFC 8841 §10.3), the answer is the same, and nothing must be connected.
@@ -69,7 +73,8 @@ extension SessionDescription {
             }
         var answer = SessionDescription(
             type: .answer, own: own, setup: role, tlsID: tlsID == nil ? nil : own.tlsID, mid: mid,
-            isBundled: isBundled, profile: profile, sectionIndex: sectionIndex, otherSections: otherSections)
+            isBundled: isBundled, profile: profile, sectionIndex: sectionIndex,
+            otherSections: answeredSections(own.audioSource))
         answer.isRejected = isRejected
         if sctpPort == 0 { answer.sctpPort = 0 }
         // RFC 8838 §5: to a side that does not trickle, nothing is trickled; it must not hope for more.

@@ -33,7 +33,8 @@ extension SessionDescription {
         otherSections = lines.sections.enumerated().filter { $0.offset != index }.map { offset, section in
             OtherSection(
                 index: offset, media: String(section.media), proto: String(section.proto),
-                formats: section.formats.joined(separator: " "), mid: section.value("mid").map { String($0.value) })
+                formats: section.formats.joined(separator: " "), mid: section.value("mid").map { String($0.value) },
+                audio: reader.audio(section))
         }
         mid = section.value("mid").map { String($0.value) }
         isBundled = reader.isBundled
@@ -43,7 +44,8 @@ extension SessionDescription {
         // RFC 8839 §5.6 separates by spaces, libdatachannel by commas.
         iceOptions = reader.values("ice-options").first?.value.split { $0 == " " || $0 == "," }.map(String.init) ?? []
         guard !isRejected else {
-            // A refused section says nothing else that counts.
+            // A refused section says nothing else that counts, and nothing can share its transport.
+            for index in otherSections.indices { otherSections[index].audio = nil }
             (iceUfrag, icePwd, fingerprints, setup, sctpPort) = ("", "", [], .actpass, 0)
             (candidates, endOfCandidates, tlsID, maxMessageSize) = ([], false, nil, Self.defaultMaxMessageSize)
             return
@@ -67,6 +69,8 @@ private struct SectionReader {
     /// The section that carries the transport attributes of the BUNDLE group, if that is another.
     let tagged: SDPLines.Section?
     let isBundled: Bool
+    /// The identifications in that group.
+    let group: [Substring]
 
     /// What is kept of the values of one kind, at most.
     private static let mostCandidates = 256
@@ -81,6 +85,7 @@ private struct SectionReader {
         let groups = lines.session.filter { $0.name == "group" }.map { $0.value.split(separator: " ") }
         let group = groups.first { group in group.first == "BUNDLE" && group.dropFirst().contains { $0 == mid } }
         isBundled = group != nil
+        self.group = group.map { Array($0.dropFirst()) } ?? []
         let first = group?.dropFirst().first
         tagged = first == mid ? nil : lines.sections.first { first != nil && $0.value("mid")?.value == first }
     }
@@ -108,6 +113,14 @@ private struct SectionReader {
         guard own.isEmpty else { return own }
         let session = lines.session.filter { $0.name == name }
         return session.isEmpty ? tagged?.all(name) ?? [] : session
+    }
+
+    /// What another section says, if it is about audio and shares the transport of this one.
+    func audio(_ other: SDPLines.Section) -> SessionDescription.Audio? {
+        guard let mid = other.value("mid")?.value, mid != section.value("mid")?.value, group.contains(mid) else {
+            return nil
+        }
+        return SessionDescription.Audio(other)
     }
 
     /// Candidates of the section, or of the one that carries the transport. Longer ones and those past the bound are

@@ -8,7 +8,7 @@ extension SessionDescription: CustomStringConvertible {
 
         if let dreamer { attribute("dreamer:\(dreamer)") }
         if let linkVersion { attribute("dreamer-link:\(linkVersion)") }
-        if isBundled, !isRejected, let mid { attribute("group:BUNDLE \(mid)") }
+        if isBundled, !isRejected { attribute("group:BUNDLE " + bundledMids.joined(separator: " ")) }
         if isICELite { attribute("ice-lite") }
         if !iceOptions.isEmpty { attribute("ice-options:" + iceOptions.joined(separator: " ")) }
         attribute("msid-semantic: WMS *")
@@ -18,44 +18,67 @@ extension SessionDescription: CustomStringConvertible {
             if index == sectionIndex {
                 text += dataSection
             } else if let other = others.next() {
-                text += SessionDescription.refusal(of: other)
+                text += other.audio.map { section(other, $0) } ?? SessionDescription.refusal(of: other)
             }
         }
         return text
     }
 
     private var dataSection: String {
-        let destination = isRejected ? nil : CandidateLine.defaultDestination(of: candidates)
-        // RFC 8840 §4.1.1: port 9 and 0.0.0.0 stand for "no candidate yet".
-        let port = isRejected ? 0 : destination?.port ?? 9
-        let address = destination?.address ?? "0.0.0.0"
+        let (port, connection) = isRejected ? (0, "IN IP4 0.0.0.0") : destination
         var text = ""
         switch profile {
         case .udp: text += "m=application \(port) UDP/DTLS/SCTP webrtc-datachannel\r\n"
         case .tcp: text += "m=application \(port) TCP/DTLS/SCTP webrtc-datachannel\r\n"
         case .sctpmap: text += "m=application \(port) DTLS/SCTP \(sctpPort)\r\n"
         }
-        text += "c=IN \(address.utf8.contains(UInt8(ascii: ":")) ? "IP6" : "IP4") \(address)\r\n"
+        text += "c=\(connection)\r\n"
         func attribute(_ line: String) { text += "a=\(line)\r\n" }
 
         if let mid { attribute("mid:\(mid)") }
         if isRejected { return text }
         attribute("sendrecv")
-        attribute("ice-ufrag:\(iceUfrag)")
-        attribute("ice-pwd:\(icePwd)")
-        for fingerprint in fingerprints { attribute("fingerprint:\(fingerprint.sdp)") }
-        attribute("setup:\(setup.rawValue)")
-        if let tlsID { attribute("tls-id:\(tlsID)") }
+        for line in securityAttributes { attribute(line) }
         if profile == .sctpmap {
             attribute("sctpmap:\(sctpPort) webrtc-datachannel 1024")
         } else {
             attribute("sctp-port:\(sctpPort)")
         }
         attribute("max-message-size:\(maxMessageSize)")
-        for candidate in candidates { attribute(candidate) }
-        if endOfCandidates { attribute("end-of-candidates") }
+        for line in candidateAttributes { attribute(line) }
         return text
     }
+
+    /// An accepted section. RFC 9143 §7.1.3 has the transport described in the first section of the group alone; browsers
+    /// repeat it in each, and there are stacks that look for it there.
+    private func section(_ section: OtherSection, _ audio: Audio) -> String {
+        let (port, connection) = destination
+        var text = "m=\(section.media) \(port) \(section.proto) \(section.formats)\r\nc=\(connection)\r\n"
+        let mid = section.mid.map { ["mid:\($0)"] } ?? []
+        for line in mid + securityAttributes + audio.attributes + candidateAttributes { text += "a=\(line)\r\n" }
+        return text
+    }
+
+    /// The port of the default candidate and the value of a `c=` line.
+    private var destination: (port: Int, connection: String) {
+        let destination = CandidateLine.defaultDestination(of: candidates)
+        // RFC 8840 §4.1.1: port 9 and 0.0.0.0 stand for "no candidate yet".
+        let address = destination?.address ?? "0.0.0.0"
+        return (
+            destination?.port ?? 9, "IN \(address.utf8.contains(UInt8(ascii: ":")) ? "IP6" : "IP4") \(address)"
+        )
+    }
+
+    /// What says how to reach the writer and how to know it.
+    private var securityAttributes: [String] {
+        var lines = ["ice-ufrag:\(iceUfrag)", "ice-pwd:\(icePwd)"]
+        lines += fingerprints.map { "fingerprint:\($0.sdp)" }
+        lines.append("setup:\(setup.rawValue)")
+        if let tlsID { lines.append("tls-id:\(tlsID)") }
+        return lines
+    }
+
+    private var candidateAttributes: [String] { candidates + (endOfCandidates ? ["end-of-candidates"] : []) }
 
     /// RFC 3264 §6: port 0, everything else repeated. RFC 9143 §7.3.3 keeps it out of the group.
     private static func refusal(of section: OtherSection) -> String {

@@ -63,14 +63,19 @@ public struct SessionDescription: Hashable, Sendable {
         public var formats: String
         /// Its identification (RFC 5888), if it has one.
         public var mid: String?
+        /// What it says, if it is about audio and could be accepted; in an answer, if it is not refused.
+        public var audio: Audio?
 
         /// A section from its parts.
-        public init(index: Int, media: String, proto: String, formats: String, mid: String? = nil) {
+        public init(
+            index: Int, media: String, proto: String, formats: String, mid: String? = nil, audio: Audio? = nil
+        ) {
             self.index = index
             self.media = media
             self.proto = proto
             self.formats = formats
             self.mid = mid
+            self.audio = audio
         }
     }
 

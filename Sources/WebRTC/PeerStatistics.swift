@@ -12,6 +12,8 @@ public struct PeerStatistics: Sendable {
     public var association: SCTPAssociation.Counters?
     /// What channels dropped.
     public var channels: DataChannelMultiplexer.Counters?
+    /// RTP and RTCP, where an audio section was accepted.
+    public var media: MediaCounters?
     /// The path in use, with its round-trip time.
     public var selectedPair: ICECandidatePair?
 }
@@ -30,11 +32,28 @@ public struct TransportCounters: Hashable, Sendable {
     public var packetsDropped: UInt64 = 0
 }
 
+/// RTP and RTCP of one connection.
+public struct MediaCounters: Hashable, Sendable {
+    /// RTP packets that were authentic.
+    public var rtpPacketsReceived: UInt64 = 0
+    /// Their bytes, with header and without the tag.
+    public var rtpBytesReceived: UInt64 = 0
+    /// RTCP packets that were authentic.
+    public var rtcpPacketsReceived: UInt64 = 0
+    /// RTP packets sent back.
+    public var rtpPacketsSent: UInt64 = 0
+    /// RTP packets that could not be sent back, such as those whose number came round again.
+    public var packetsNotSent: UInt64 = 0
+    /// Received and forged, repeated, cut short or of too many sources.
+    public var packetsDropped: UInt64 = 0
+}
+
 extension PeerCore {
     /// Counters of all layers.
     public var statistics: PeerStatistics {
         PeerStatistics(
             transport: transport, ice: ice.peek { $0.counters }, association: channels.peek { $0.associationCounters },
-            channels: channels.peek { $0.counters }, selectedPair: ice.peek { $0.selectedPair } ?? nil)
+            channels: channels.peek { $0.counters }, media: mediaCounters,
+            selectedPair: ice.peek { $0.selectedPair } ?? nil)
     }
 }

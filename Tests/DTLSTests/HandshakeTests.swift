@@ -34,7 +34,7 @@ import Wire
         let facts = (pair.client.cipherSuite, pair.client.version, pair.client.srtpProfile, pair.server.cipherSuite)
         #expect(facts.0 == "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
         #expect(facts.1 == "DTLSv1.2")
-        #expect(facts.2 == "SRTP_AEAD_AES_128_GCM")
+        #expect(facts.2 == .aeadAES128GCM)
         #expect(facts.3 == facts.0)
         let label = "EXTRACTOR-dtls_srtp"
         let keys = (

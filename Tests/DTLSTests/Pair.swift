@@ -150,6 +150,21 @@ func makePairWith(
         link: link, seed: seed)
 }
 
+/// A pair whose sides have these certificates and otherwise what `configure` leaves.
+func makePair(
+    client: DTLSCertificate = Certificates.client, server: DTLSCertificate = Certificates.server,
+    configure: (Pair.Side, inout DTLSTransport.Configuration) -> Void
+) throws -> Pair {
+    var (ours, theirs) = (DTLSTransport.Configuration(), DTLSTransport.Configuration())
+    configure(.client, &ours)
+    configure(.server, &theirs)
+    return Pair(
+        try DTLSTransport(
+            role: .client, certificate: client, expectedFingerprints: server.fingerprints, configuration: ours),
+        try DTLSTransport(
+            role: .server, certificate: server, expectedFingerprints: client.fingerprints, configuration: theirs))
+}
+
 func bytes(_ values: UInt8...) -> [UInt8] { values }
 
 /// Lines from callbacks.

@@ -85,25 +85,6 @@ import Wire
         #expect(pair.received[1] == [[1], [2], [3], [4]])
     }
 
-    @Test("a ClientHello of DTLS 1.3 size, in two datagrams in either order, is answered", arguments: [false, true])
-    func largeClientHello(reversed: Bool) throws {
-        var server = try DTLSTransport(
-            role: .server, certificate: Certificates.server, expectedFingerprints: nil)
-        server.start(now: .zero)
-        let fragments = ClientHello.dtls13InTwo()
-        var plaintext = PacketBuffer()
-        for fragment in reversed ? fragments.reversed() : fragments {
-            server.receive(fragment.span.bytes, now: .zero, plaintext: &plaintext)
-        }
-        var flight = PacketBuffer()
-        server.takeOutgoing(into: &flight)
-        let first = flight.count > 0 ? [UInt8](copying: flight[0]) : []
-        #expect(first.first == 22)  // handshake
-        #expect(first.dropFirst(13).first == 2)  // server_hello
-        let state = server.state
-        #expect(state == .handshaking)
-    }
-
     @Test("datagrams before the start and after the end are ignored")
     func outsideLife() throws {
         var pair = try makePair()
@@ -117,33 +98,5 @@ import Wire
         #expect(pair.received[1] == [])
         #expect(pair.events[0].last == .closed)
         #expect(pair.events[1].count == 1)
-    }
-}
-
-/// A ClientHello as browsers with DTLS 1.3 send it: with a post-quantum key share it no longer fits one datagram.
-enum ClientHello {
-    static func dtls13InTwo() -> [[UInt8]] {
-        func vector16(_ bytes: [UInt8]) -> [UInt8] { [UInt8(bytes.count >> 8), UInt8(bytes.count & 255)] + bytes }
-        func ext(_ type: UInt16, _ body: [UInt8]) -> [UInt8] { [UInt8(type >> 8), UInt8(type & 255)] + vector16(body) }
-        var extensions: [UInt8] = []
-        extensions += ext(0x0017, [])  // extended_master_secret
-        extensions += ext(0xFF01, [0])  // renegotiation_info
-        extensions += ext(0x000A, vector16([0x11, 0xEC, 0, 0x1D, 0, 0x17]))  // X25519MLKEM768, x25519, P-256
-        extensions += ext(0x000B, [1, 0])  // uncompressed points
-        extensions += ext(0x000D, vector16([4, 3, 8, 4, 4, 1]))  // signature algorithms
-        extensions += ext(0x000E, vector16([0, 7, 0, 1]) + [0])  // use_srtp
-        extensions += ext(0x002B, [4, 0xFE, 0xFC, 0xFE, 0xFD])  // supported_versions: DTLS 1.3, 1.2
-        let share = [UInt8](repeating: 0x5A, count: 1216)
-        extensions += ext(0x0033, vector16([0x11, 0xEC] + vector16(share)))  // key_share
-        var body: [UInt8] = [0xFE, 0xFD] + [UInt8](repeating: 0x42, count: 32) + [0, 0]
-        body += vector16([0x13, 0x01, 0xC0, 0x2B, 0xC0, 0x2F]) + [1, 0] + vector16(extensions)
-
-        let cut = 1000
-        return [(0, body[..<cut]), (1, body[cut...])].map { number, part in
-            let offset = number == 0 ? 0 : cut
-            func uint24(_ value: Int) -> [UInt8] { [UInt8(value >> 16), UInt8(value >> 8 & 255), UInt8(value & 255)] }
-            let message = [1] + uint24(body.count) + [0, 0] + uint24(offset) + uint24(part.count) + Array(part)
-            return [22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, UInt8(number)] + vector16(message)
-        }
     }
 }

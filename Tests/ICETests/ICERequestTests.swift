@@ -62,6 +62,26 @@ struct ICERequestTests {
         #expect(unknown.first(.unknownAttributes) == [0x7F, 0xF0])
     }
 
+    @Test("an address is proven by an authentic check or answer and by nothing else, signalled or not")
+    func proof() throws {
+        func isProven(_ peer: ScriptedPeer) -> Bool { peer.agent.isProven(peer.remote, to: peer.local) }
+        // Before the peer's description a check is all that there can be.
+        let early = ScriptedPeer()
+        early.receive(early.check(password: "wrongwrongwrongwrongwrong"))
+        early.receive(early.check(integrity: false))
+        #expect(!isProven(early))
+        early.receive(early.check())
+        #expect(isProven(early))
+
+        let answered = ScriptedPeer()
+        answered.start()
+        let mayReceive = answered.agent.mayReceiveData(from: answered.remote, to: answered.local)
+        #expect(mayReceive)
+        #expect(!isProven(answered), "signalling is no proof")
+        answered.answerAll()
+        #expect(isProven(answered))
+    }
+
     @Test("no USERNAME is a bad request")
     func noUsername() throws {
         let peer = ScriptedPeer()

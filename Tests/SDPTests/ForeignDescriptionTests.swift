@@ -74,7 +74,7 @@ import Wire
     }
 
     @Test(
-        "every offer of other stacks is answered with its sections in order and nothing but data accepted",
+        "every offer of other stacks is answered with its sections in order and nothing but data active",
         arguments:
             all.filter { $0.type == .offer })
     func answered(expected: Expected) throws {
@@ -84,11 +84,18 @@ import Wire
         let lines = answer.description.split(separator: "\r\n").map(String.init)
         let sections = lines.filter { $0.hasPrefix("m=") }
         #expect(sections.count == expected.others.count + 1)
-        for (section, media) in zip(sections, expected.others) { #expect(section.hasPrefix("m=\(media) 0 ")) }
+        for (section, media) in zip(sections, expected.others) {
+            #expect(section.hasPrefix(media == "audio" ? "m=audio 41000 " : "m=\(media) 0 "))
+        }
+        #expect(lines.count { $0 == "a=inactive" } == expected.others.count)
+        #expect(lines.count { $0 == "a=sendrecv" } == 1)
         #expect(sections.last?.hasPrefix("m=application 41000 ") == true)
-        #expect(lines.filter { $0.hasPrefix("a=group") } == ["a=group:BUNDLE \(expected.mid ?? "")"])
+        let audio = answer.otherSections.filter { $0.audio != nil }.compactMap(\.mid)
+        #expect(audio.count == expected.others.count { $0 == "audio" })
+        let mids = (audio + [expected.mid ?? ""]).joined(separator: " ")
+        #expect(lines.filter { $0.hasPrefix("a=group") } == ["a=group:BUNDLE \(mids)"])
         #expect(!lines.contains("a=bundle-only"))
-        #expect(lines.contains("a=setup:active"))
+        #expect(lines.count { $0 == "a=setup:active" } == audio.count + 1)
         #expect(lines.filter { $0.hasPrefix("a=sctp-port") || $0.hasPrefix("a=sctpmap") }.count == 1)
         #expect(answer.acceptsTrickle == expected.trickle)
         #expect(try SessionDescription(parsing: answer.description, type: .answer) == answer)

@@ -49,6 +49,7 @@ extension ICEAgent {
         answer(request, from: source, base: base, integrity: integrity)
         guard let remoteCredentials else {
             note(.checkAnswered(from: source, at: bases[base].address, .early))
+            prove(source)
             remember(request, ufrag: fragments[1], from: source, base: base)
             return
         }
@@ -56,6 +57,7 @@ extension ICEAgent {
         note(.checkAnswered(from: source, at: bases[base].address, .success(useCandidate: useCandidate)))
         // Another fragment is another fork of the offer: answered, but not for this session to follow up.
         guard fragments[1] == remoteCredentials.ufrag else { return }
+        prove(source)
         peerChecked(base: base, from: source, priority: request.priority, useCandidate: useCandidate)
     }
 

@@ -26,6 +26,7 @@ extension ICEAgent {
             checkFailed(transaction, .malformed)
             return
         }
+        prove(source)
         switch response.messageClass {
         case .success:
             guard let mapped = response.xorMappedAddress else {

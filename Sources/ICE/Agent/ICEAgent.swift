@@ -46,6 +46,8 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     var transactions = TransactionTable()
     var gathering = Gathering()
     var earlyChecks: [EarlyCheck] = []
+    /// Where authentic checks, or answers to ours, came from.
+    var provenSources: Set<SocketAddress> = []
     /// Ta as both sides agreed.
     var pacing: Duration
     /// When the next check may leave; set once the peer's credentials are known.
@@ -131,6 +133,19 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     /// the local address. Who sent it is for DTLS to prove.
     public func mayReceiveData(from source: SocketAddress, to destination: SocketAddress) -> Bool {
         baseIndex(of: destination) != nil && remoteIndex(of: source) != nil
+    }
+
+    /// Whether the peer has shown, with the password of a check or of an answer, that it is behind `source`. Before that a
+    /// packet from there may have been sent by anybody who can forge addresses, and should cost nothing.
+    public func isProven(_ source: SocketAddress, to destination: SocketAddress) -> Bool {
+        baseIndex(of: destination) != nil
+            && provenSources.contains(SocketAddress(ip: source.ip.withoutScope, port: source.port))
+    }
+
+    /// Notes that the peer is behind an address; as many are kept as candidates are.
+    mutating func prove(_ source: SocketAddress) {
+        let limit = configuration.maximumCandidates + configuration.maximumLearnedCandidates
+        if provenSources.count < limit { provenSources.insert(source) }
     }
 
     // MARK: Input

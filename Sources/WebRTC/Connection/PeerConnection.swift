@@ -26,6 +26,9 @@ public final class PeerConnection: Sendable {
         public var observer: (@Sendable (Event) -> Void)?
         /// The longest message that can be sent, where the peer takes it; `nil` for the usual 1 MiB.
         package var sendBuffer: Int?
+        /// Whether the audio section of an offer is accepted and its RTP sent back, for those who test protected media;
+        /// otherwise it is inactive, and without the package trait `SRTP` always.
+        public var echoesAudio = false
         /// What our description tells Dreamer peers in `a=dreamer:`.
         public var dreamerAttribute: DreamerAttribute?
 
@@ -81,6 +84,8 @@ public final class PeerConnection: Sendable {
         self.configuration = configuration
         var settings = PeerCore.Configuration(certificate: endpoint.certificate)
         settings.keyLog = endpoint.configuration.keyLog
+        settings.ciphers = endpoint.configuration.ciphers
+        settings.echoesAudio = configuration.echoesAudio
         settings.includesLoopback = endpoint.configuration.usesLoopback
         settings.gatheringTimeout = configuration.gatheringTimeout
         settings.patience = configuration.patience

@@ -21,6 +21,8 @@ public final class RTCEndpoint: Sendable {
         public var includesLoopback: Bool
         /// The certificate of all connections; `nil` for a fresh one.
         public var certificate: DTLSCertificate?
+        /// What protects records, most preferred first.
+        public var ciphers = DTLSCipher.allCases
         /// Where NSS key log lines go, for looking into captures; `nil` for nowhere.
         public var keyLog: (@Sendable (String) -> Void)?
 

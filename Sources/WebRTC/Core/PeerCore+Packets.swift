@@ -7,6 +7,8 @@ public import Wire
 extension PeerCore {
     /// Datagrams of DTLS kept until the peer's description is there: two flights of a handshake.
     private static let earlyLimit = 8
+    /// The longest of them: what passes an Ethernet.
+    private static let longestEarly = 1500
 
     /// Takes a datagram that came from `source` to our socket at `destination`.
     public mutating func receive(
@@ -20,15 +22,31 @@ extension PeerCore {
             ice?.receive(bytes, from: source, to: destination, now: now)
             pumpICE()
         case 20...63:
-            // Only candidates of the peer may speak DTLS to us; what they say is for DTLS to check.
-            if dtls == nil {
-                if early.count < Self.earlyLimit { early.append([UInt8](copying: bytes)) }
-            } else if ice.peek({ $0.mayReceiveData(from: source, to: destination) }) ?? false {
-                receiveDTLS(bytes, now: now)
-            } else {
-                transport.packetsDropped &+= 1
-            }
+            receiveDTLS(bytes, from: source, to: destination, now: now)
+        case 128...191:
+            receiveMedia(bytes, from: source, to: destination)
         default:
+            transport.packetsDropped &+= 1
+        }
+    }
+
+    /// Once keys are agreed on, they prove who sent a record, and any candidate of the peer may be its source. Before, a
+    /// datagram counts only from where the peer has shown itself to ICE: nobody with a forged address makes a session
+    /// begin, nor fills the room for those that come early.
+    private mutating func receiveDTLS(
+        _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
+    ) {
+        let isWelcome =
+            ice.peek { [isDTLSConnected] ice in
+                isDTLSConnected
+                    ? ice.mayReceiveData(from: source, to: destination) : ice.isProven(source, to: destination)
+            } ?? false
+        if isWelcome, remote != nil {
+            makeDTLS(now: now)
+            receiveDTLS(bytes, now: now)
+        } else if isWelcome, early.count < Self.earlyLimit, bytes.byteCount <= Self.longestEarly {
+            early.append([UInt8](copying: bytes))
+        } else {
             transport.packetsDropped &+= 1
         }
     }
@@ -120,6 +138,7 @@ extension PeerCore {
             // The outbox comes empty, so nothing is copied.
             swap(&waiting, &outbox.packets)
         }
+        takeMedia(into: &outbox.packets)
         transport.packetsSent &+= UInt64(outbox.packets.count)
         transport.bytesSent &+= UInt64(outbox.packets.byteCount)
     }
@@ -168,8 +187,9 @@ extension PeerCore {
 
     /// Begins the handshake once a pair works.
     private mutating func startDTLS(now: Timestamp) {
-        guard !isDTLSStarted, route != nil, dtls != nil, state == .connecting else { return }
+        guard !isDTLSStarted, route != nil, remote != nil, state == .connecting else { return }
         isDTLSStarted = true
+        makeDTLS(now: now)
         dtls?.start(now: now, roundTripTime: ice.peek { $0.selectedPair?.roundTripTime } ?? nil)
         pumpDTLS(now: now)
     }
@@ -179,6 +199,7 @@ extension PeerCore {
             switch event {
             case .connected:
                 isDTLSConnected = true
+                startMedia()
                 do {
                     try channels?.connect()
                     try recovered?.connect(roundTrip: ice.peek { $0.selectedPair?.roundTripTime } ?? nil)

@@ -9,6 +9,7 @@ public import Wire
 //
 //     0…3   STUN ──▶ ICEAgent ──▶ answers, checks, the selected pair
 //     20…63 DTLS ──▶ DTLSTransport ──▶ plaintext ──▶ DataChannelMultiplexer ──▶ messages
+//     128…191 RTP ──▶ MediaEcho ──▶ outbox.packets, where an audio section was accepted
 //
 // and back:  message ──▶ DataChannelMultiplexer ──▶ SCTP packets ──▶ DTLSTransport ──▶ outbox.packets ──▶ selected pair
 //
@@ -104,6 +105,11 @@ public struct PeerCore: ~Copyable, Sendable {
         public var maxMessageSize = 262_144
         /// The longest message that can be sent, where the peer takes it; `nil` for SCTP's usual buffer.
         public var sendBuffer: Int?
+        /// Whether the audio section of an offer is accepted and its RTP sent back, for those who test protected media;
+        /// otherwise it is inactive, and without the package trait `SRTP` always.
+        public var echoesAudio = false
+        /// What protects records, most preferred first.
+        public var ciphers = DTLSCipher.allCases
         /// The largest UDP payload, by RFC 8831 §5: what passes everywhere, IPv6 tunnels included.
         public var maxDatagramSize = 1200
         /// Whether losses are recovered below SCTP toward peers that can, see ``ReliableLink``.
@@ -130,7 +136,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var isGatheringDone = false
     var isDTLSConnected = false
 
-    /// Datagrams of DTLS that came before the peer's description did: a ClientHello outruns signalling.
+    /// Datagrams of DTLS that came before the peer's description did: a ClientHello outruns signalling. Only from where
+    /// the peer has shown itself.
     var early: [[UInt8]] = []
     /// SCTP packets that DTLS decrypted and SCTP has not seen.
     var plaintext = PacketBuffer()
@@ -151,12 +158,18 @@ public struct PeerCore: ~Copyable, Sendable {
     var pendingThresholds: [ChannelKey: Int] = [:]
     var lastKey = 0
     var transport = TransportCounters()
+    /// The SSRC of what is sent where audio is accepted.
+    let audioSSRC: UInt32?
+    #if SRTP
+    var media: MediaEcho?
+    #endif
 
     /// A core at rest.
     public init(configuration: Configuration, entropy: Entropy) {
         self.configuration = configuration
         self.entropy = entropy
         sessionID = self.entropy.next() >> 1
+        audioSSRC = Self.acceptsAudio(configuration) ? UInt32(truncatingIfNeeded: self.entropy.next()) : nil
     }
 
     // MARK: - Descriptions
@@ -203,14 +216,16 @@ public struct PeerCore: ~Copyable, Sendable {
                 throw PeerConnectionError(.invalidState, "no offer was made or taken")
             }
             let candidates = (ice.peek { $0.localCandidates } ?? []).filter { $0.kind != .peerReflexive }
-            let fingerprint = configuration.certificate.fingerprint
             var own = SessionDescription.Parameters(
                 sessionID: sessionID, iceUfrag: credentials.ufrag, icePwd: credentials.password,
-                fingerprints: [.init(algorithm: fingerprint.algorithm, bytes: fingerprint.bytes)],
+                fingerprints: configuration.certificate.fingerprints.map {
+                    .init(algorithm: $0.algorithm, bytes: $0.bytes)
+                },
                 candidates: candidates.map(\.description), endOfCandidates: isGatheringDone)
             own.maxMessageSize = UInt64(configuration.maxMessageSize)
             own.dreamer = configuration.dreamerAttribute
             if configuration.recoversLosses { own.linkVersion = RecoveredChannels.version }
+            own.audioSource = audioSSRC.map { .init(ssrc: $0, cname: "dreamer") }
             guard side == .answerer else { return .offer(own) }
             guard let remote else { throw PeerConnectionError(.invalidState, "there is no offer to answer") }
             do {
@@ -234,18 +249,8 @@ public struct PeerCore: ~Copyable, Sendable {
             throw PeerConnectionError(
                 .invalidDescription, "a=ice-ufrag or a=ice-pwd is no valid credential (RFC 8839 §5.4)")
         }
-        let fingerprints = description.fingerprints.map { DTLSFingerprint(algorithm: $0.algorithm, bytes: $0.bytes) }
-        // An answerer that is free to choose is active, so that the handshake starts one trip earlier (RFC 8842 §5.3).
-        let role: DTLSTransport.Role = description.setup == .active ? .server : .client
-        do {
-            var settings = DTLSTransport.Configuration()
-            settings.mtu = configuration.maxDatagramSize
-            settings.keyLog = configuration.keyLog
-            dtls = try DTLSTransport(
-                role: role, certificate: configuration.certificate, expectedFingerprints: fingerprints,
-                configuration: settings)
-        } catch {
-            throw PeerConnectionError(.dtlsFailed, "\(error)")
+        guard description.securityFingerprints.contains(where: \.isUsable) else {
+            throw PeerConnectionError(.dtlsFailed, "\(DTLSError.noUsableFingerprint)")
         }
         do {
             try ice?.setRemote(credentials: credentials, lite: description.isICELite, now: now)
@@ -253,7 +258,7 @@ public struct PeerCore: ~Copyable, Sendable {
             throw PeerConnectionError(.invalidState, "\(error)")
         }
         remote = description
-        try makeChannels(role)
+        try makeChannels(description.dtlsRole)
         for line in description.candidates {
             guard let candidate = ICECandidate(sdp: line) else { continue }
             ice?.addRemoteCandidate(candidate, now: now)
@@ -262,11 +267,31 @@ public struct PeerCore: ~Copyable, Sendable {
         if description.endOfCandidates || !description.acceptsTrickle { ice?.endOfRemoteCandidates(now: now) }
         setState(.connecting)
         pumpICE()
-        if role == .server { dtls?.start(now: now) }
         let waiting = early
         early = []
         for datagram in waiting { receiveDTLS(datagram.span.bytes, now: now) }
     }
+
+    /// Makes the DTLS session when it is needed: for a path that works, or for a datagram from where the peer has shown
+    /// itself. What strangers send must not cost one.
+    mutating func makeDTLS(now: Timestamp) {
+        guard dtls == nil, let remote, state == .connecting else { return }
+        var settings = DTLSTransport.Configuration()
+        settings.mtu = configuration.maxDatagramSize
+        settings.keyLog = configuration.keyLog
+        settings.ciphers = configuration.ciphers
+        do {
+            dtls = try DTLSTransport(
+                role: remote.dtlsRole, certificate: configuration.certificate,
+                expectedFingerprints: remote.securityFingerprints, configuration: settings)
+        } catch {
+            fail(.dtlsFailed, "\(error)")
+        }
+        if remote.dtlsRole == .server { dtls?.start(now: now) }
+    }
+
+    /// Whether there is a DTLS session, which is the first thing that costs memory worth mentioning.
+    package var hasDTLS: Bool { dtls.peek { _ in true } ?? false }
 
     private func check(_ description: SessionDescription, _ side: Side) throws(PeerConnectionError) {
         guard (description.type == .offer) == (side == .answerer) else {
@@ -358,6 +383,17 @@ public struct PeerCore: ~Copyable, Sendable {
         dtls?.close()
         ice?.close()
         pumpICE()
+    }
+}
+
+extension SessionDescription {
+    /// Our role towards the writer. An answerer that is free to choose is active, so that the handshake starts one trip
+    /// earlier (RFC 8842 §5.3).
+    var dtlsRole: DTLSTransport.Role { setup == .active ? .server : .client }
+
+    /// The hashes as DTLS takes them.
+    var securityFingerprints: [DTLSFingerprint] {
+        fingerprints.map { DTLSFingerprint(algorithm: $0.algorithm, bytes: $0.bytes) }
     }
 }
 

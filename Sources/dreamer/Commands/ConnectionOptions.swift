@@ -20,6 +20,20 @@ struct ConnectionOptions: ParsableArguments {
     @Option(help: "Write every decision of ICE and every change of state to this file, a JSON object a line.")
     var trace: String?
 
+    @Option(
+        help: """
+            A PEM file with this side's certificate and private key, made if there is none: with it this side is the same \
+            to others from run to run.
+            """)
+    var certificate: String?
+
+    @Option(
+        help: """
+            Append the secrets of DTLS to this file, so that Wireshark can decrypt captures; without it the variable \
+            SSLKEYLOGFILE is looked at.
+            """)
+    var keyLog: String?
+
     func validate() throws {
         for server in iceServers where server.kind == .turn || server.transport != .udp {
             throw ValidationError(
@@ -29,8 +43,11 @@ struct ConnectionOptions: ParsableArguments {
 
     /// Sockets as the options say.
     func makeEndpoint() throws -> RTCEndpoint {
-        try RTCEndpoint(
-            configuration: .init(addresses: addresses.isEmpty ? nil : addresses, portRange: portRange?.ports))
+        var configuration = RTCEndpoint.Configuration(
+            addresses: addresses.isEmpty ? nil : addresses, portRange: portRange?.ports,
+            certificate: try certificate.map { try CertificateFile.load($0) })
+        if let file = try KeyLogFile.named(keyLog) { configuration.keyLog = { file.write($0) } }
+        return try RTCEndpoint(configuration: configuration)
     }
 
     /// How connections are made.
