@@ -142,7 +142,7 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: ["Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "TestSupport"],
-            path: "Tests/EndToEnd", exclude: ["interop"]),
+            path: "Tests/EndToEnd", exclude: ["interop", "Browser/page.html", "Browser/page.js"]),
     ] + kernels,
     swiftLanguageModes: [.v6]
 )
