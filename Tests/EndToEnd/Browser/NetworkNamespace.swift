@@ -26,7 +26,7 @@ final class NetworkNamespace: Sendable {
 
     init() throws {
         let script = """
-            ip link set lo up && ip link add test0 type dummy && ip link set test0 multicast on up &&
+            ip link set lo up && ip link add test0 type veth peer name test1 && ip link set test0 up && ip link set test1 up &&
             ip addr add \(Self.address)/24 dev test0 && ip route add default dev test0 && echo ready && exec cat
             """
         holder = try LineProcess("/usr/bin/unshare", ["--net", "/bin/sh", "-c", script])
