@@ -5,6 +5,8 @@ extension SessionDescription {
     public struct Parameters: Hashable, Sendable {
         /// A random number below 2^63 (RFC 8829 §5.2.1).
         public var sessionID: UInt64
+        /// One more for each new description of a session (RFC 8829 §5.2.2, §5.3.2).
+        public var sessionVersion: UInt64 = 1
         /// The ICE user fragment and password.
         public var iceUfrag: String
         /// The ICE password.
@@ -49,6 +51,14 @@ extension SessionDescription {
         SessionDescription(
             type: .offer, own: own, setup: .actpass, tlsID: own.tlsID, mid: "0", isBundled: true, profile: .udp,
             sectionIndex: 0, otherSections: [])
+    }
+
+    /// A later offer in the session that this description of the peer's belongs to: the same sections in the same order
+    /// (RFC 3264 §8), and either DTLS role, which changes nothing where an association exists (RFC 8842 §5.5).
+    public func subsequentOffer(_ own: Parameters) -> SessionDescription {
+        SessionDescription(
+            type: .offer, own: own, setup: .actpass, tlsID: own.tlsID, mid: mid, isBundled: isBundled,
+            profile: profile, sectionIndex: sectionIndex, otherSections: otherSections)
     }
 
     /// The answer to this offer: data channels accepted, everything else refused in its place. RFC 9143 §7.3.3 allows
@@ -104,7 +114,7 @@ extension SessionDescription {
         self.sectionIndex = sectionIndex
         self.otherSections = otherSections
         sessionID = own.sessionID & (UInt64.max >> 1)
-        sessionVersion = 1
+        sessionVersion = own.sessionVersion
         dreamer = own.dreamer
         iceUfrag = own.iceUfrag
         icePwd = own.icePwd

@@ -120,6 +120,12 @@ final class EndpointSocket: Sendable {
         routes.withLock { $0.byAddress[remote] = connection }
     }
 
+    /// Has requests that name `ufrag` go nowhere.
+    func remove(ufrag: String) {
+        let removed = routes.withLock { $0.byUfrag.removeValue(forKey: ufrag) }
+        _ = consume removed
+    }
+
     func remove(_ connection: PeerConnection) {
         let removed = routes.withLock { routes in
             let old = routes

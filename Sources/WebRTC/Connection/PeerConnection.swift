@@ -40,8 +40,11 @@ public final class PeerConnection: Sendable {
     public enum Event: Sendable {
         /// The state changed.
         case stateChanged(State)
-        /// A local candidate was found, for signalling that trickles (RFC 8838).
+        /// A local candidate was found, for signalling that trickles (RFC 8838). Its extension `ufrag` names the
+        /// description that it belongs to.
         case localCandidate(ICECandidate)
+        /// No more local candidates will come for the current description.
+        case gatheringComplete
         /// The peer opened a channel.
         case channel(DataChannel)
         /// A path was chosen.
@@ -128,21 +131,43 @@ public final class PeerConnection: Sendable {
 
     // MARK: - Descriptions
 
-    /// Gathers all candidates and answers the offer to hand to the peer.
-    public func createOffer() async throws(PeerConnectionError) -> SessionDescription {
-        try start(.offer, avoiding: [], servers: await resolveServers())
-        return try await description()
+    /// The offer to hand to the peer: with all candidates once they are gathered, or at once where signalling is
+    /// `trickling` (RFC 8838), and then candidates follow as ``Event/localCandidate(_:)`` up to
+    /// ``Event/gatheringComplete``. On a connection that has exchanged descriptions, a further offer.
+    public func createOffer(trickling: Bool = false) async throws(PeerConnectionError) -> SessionDescription {
+        let servers = await resolveServers()
+        if guarded.withLock({ $0.sockets.isEmpty }) {
+            try start(.offer, avoiding: [], servers: servers)
+        } else {
+            try guarded.withLock { (state) throws(PeerConnectionError) in
+                try state.core.offerAgain(
+                    localAddresses: state.sockets.map(\.localAddress), servers: servers, now: endpoint.loop.now)
+                for socket in state.sockets { socket.add(self, ufrag: state.core.localUfrag) }
+            }
+            process()
+        }
+        let offer = try await description(trickling: trickling)
+        guard offer.type == .offer else {
+            throw PeerConnectionError(.invalidState, "an offer of the peer came in between, and stands")
+        }
+        return offer
     }
 
-    /// Takes a peer's offer, gathers and answers what to hand back. Checks begin at once.
-    public func accept(offer: SessionDescription) async throws(PeerConnectionError) -> SessionDescription {
-        let addresses = offer.candidates.compactMap { ICECandidate(sdp: $0)?.address }
-        try start(.answer, avoiding: addresses, servers: await resolveServers())
+    /// Takes a peer's offer, the first one or a further one, and answers what to hand back: after gathering, or at once
+    /// where signalling is `trickling`. Checks begin at once. An offer of ours that has no answer yet is given up.
+    public func accept(
+        offer: SessionDescription, trickling: Bool = false
+    ) async throws(PeerConnectionError) -> SessionDescription {
+        if guarded.withLock({ $0.sockets.isEmpty }) {
+            let addresses = offer.candidates.compactMap { ICECandidate(sdp: $0)?.address }
+            try start(.answer, avoiding: addresses, servers: await resolveServers())
+        }
         try guarded.withLock { (state) throws(PeerConnectionError) in
             try state.core.setRemoteDescription(offer, now: endpoint.loop.now)
+            for socket in state.sockets { socket.add(self, ufrag: state.core.localUfrag) }
         }
         process()
-        return try await description()
+        return try await description(trickling: trickling)
     }
 
     /// Takes the peer's answer to our offer.
@@ -151,6 +176,12 @@ public final class PeerConnection: Sendable {
             try state.core.setRemoteDescription(answer, now: endpoint.loop.now)
         }
         process()
+    }
+
+    /// Has the next offer restart ICE (RFC 8445 §9): another path is looked for, and data goes on over the old one until
+    /// it is found. For use when the network has changed, or in the state `disconnected`.
+    public func restartICE() {
+        guarded.withLock { $0.core.restartICE() }
     }
 
     /// Takes a candidate that was signalled after the description; `nil` says that there are no more.
@@ -170,9 +201,9 @@ public final class PeerConnection: Sendable {
         }
     }
 
-    private func description() async throws(PeerConnectionError) -> SessionDescription {
+    private func description(trickling: Bool) async throws(PeerConnectionError) -> SessionDescription {
         try await wait("gathering") { (state) throws(PeerConnectionError) in
-            if state.core.isGatheringComplete { return true }
+            if trickling || state.core.isGatheringComplete { return true }
             guard state.state != .closed else { throw PeerConnectionError(.closed, "the connection was closed") }
             return false
         }
@@ -389,6 +420,11 @@ extension PeerConnection {
             if new == .closed { setHandler(nil) }
         case .gatheringComplete:
             for waiter in guarded.withLock({ $0.takeWaiters() }) { waiter.resume() }
+            tell(.gatheringComplete)
+        case .nameToResolve(let name):
+            resolve(name, sockets)
+        case .ufragRetired(let ufrag):
+            for socket in sockets { socket.remove(ufrag: ufrag) }
         case .localCandidate(let candidate):
             tell(.localCandidate(candidate))
         case .selectedPair(let pair):
@@ -416,6 +452,15 @@ extension PeerConnection {
             guarded.withLock { $0.channels[key] }?.didReceiveOversizedMessage()
         case .channelClosed(let key):
             guarded.withLock { $0.channels.removeValue(forKey: key) }?.didClose(nil)
+        }
+    }
+
+    /// Asks for a name on the links of the sockets.
+    private func resolve(_ name: String, _ sockets: [EndpointSocket]) {
+        MulticastResolver.resolve(name, from: sockets.map(\.localAddress.ip), loop: endpoint.loop) { [weak self] found in
+            guard let self else { return }
+            guarded.withLock { $0.core.resolved(name, as: found, now: self.endpoint.loop.now) }
+            process()
         }
     }
 

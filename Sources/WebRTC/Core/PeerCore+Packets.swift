@@ -17,13 +17,19 @@ extension PeerCore {
         // RFC 7983 §7.
         switch bytes.byte(at: 0) ?? 0xFF {
         case 0...3:
-            ice?.receive(bytes, from: source, to: destination, now: now)
+            if restart.isIdle {
+                ice?.receive(bytes, from: source, to: destination, now: now)
+            } else {
+                receiveDuringRestart(bytes, from: source, to: destination, now: now)
+            }
             pumpICE()
         case 20...63:
             // Only candidates of the peer may speak DTLS to us; what they say is for DTLS to check.
             if dtls == nil {
                 if early.count < Self.earlyLimit { early.append([UInt8](copying: bytes)) }
-            } else if ice.peek({ $0.mayReceiveData(from: source, to: destination) }) ?? false {
+            } else if ice.peek({ $0.mayReceiveData(from: source, to: destination) }) ?? false
+                || restart.previous.peek({ $0.mayReceiveData(from: source, to: destination) }) ?? false
+            {
                 receiveDTLS(bytes, now: now)
             } else {
                 transport.packetsDropped &+= 1
@@ -41,6 +47,7 @@ extension PeerCore {
     /// Tells that time has passed. Early and repeated calls are harmless.
     public mutating func handleTimeout(now: Timestamp) {
         ice?.handleTimeout(now: now)
+        if !restart.isIdle { handleRestartTimeout(now: now) }
         pumpICE()
         if isHandshaking {
             dtls?.handleTimeout(now: now)
@@ -85,7 +92,11 @@ extension PeerCore {
 
     private mutating func takeDatagrams(into outbox: inout PeerOutbox) {
         swap(&outbox.datagrams, &iceDatagrams)
-        guard let pair = route, dtls != nil else { return }
+        guard let pair = route, dtls != nil else {
+            // The path is lost and a new one looked for: SCTP sends again what matters.
+            if isDTLSConnected { dtls?.withOutgoing { $0.removeAll() } }
+            return
+        }
         outbox.route = pair
         dtls?.withOutgoing { waiting in
             // The outbox comes empty, so nothing is copied.
@@ -99,15 +110,16 @@ extension PeerCore {
 
     /// Takes what ICE has. Its datagrams wait for the next drain.
     mutating func pumpICE() {
-        while let output = ice?.nextOutput() {
+        draining: while let output = ice?.nextOutput() {
             switch output {
             case .transmit(let datagram): iceDatagrams.append(datagram)
             case .event(let event): handle(event)
             case .wait(let deadline):
                 iceDeadline = deadline
-                return
+                break draining
             }
         }
+        if !restart.isIdle { pumpRestart() }
     }
 
     private mutating func handle(_ event: ICEAgent.Event) {
@@ -116,6 +128,7 @@ extension PeerCore {
             if state == .connected { setState(.disconnected) }
         case .stateChanged(.connected), .stateChanged(.completed):
             if state == .disconnected { setState(.connected) }
+            restart.hasConcluded = restart.hasConcluded || event == .stateChanged(.completed)
         case .stateChanged(.failed):
             fail(
                 .iceFailed,
@@ -125,9 +138,8 @@ extension PeerCore {
         case .stateChanged:
             break
         case .localCandidate(let candidate):
-            events.append(.localCandidate(candidate))
+            report(candidate, ufrag: ice.peek { $0.localCredentials.ufrag })
         case .gatheringComplete:
-            isGatheringDone = true
             events.append(.gatheringComplete)
         case .selectedPair(let pair):
             route = (pair.localAddress, pair.remoteAddress)

@@ -207,7 +207,7 @@ final class Browser: Sendable {
             guard ContinuousClock.now < deadline else {
                 throw Failure(
                     description: "\(kind) did not tell \(what) within \(limit); it told "
-                        + events.suffix(20).map { $0.serialized() }.joined(separator: "\n") + process.errors.suffix(2000))
+                        + events.suffix(20).map { $0.serialized() }.joined(separator: "\n"))
             }
             try await Task.sleep(for: .milliseconds(2))
         }
@@ -219,7 +219,11 @@ extension Browser.Inbox {
         guard let reports = try? JSON(parsing: String(decoding: body, as: UTF8.self)).array else { return }
         state.withLock { state in
             for report in reports {
-                if let id = report["id"]?.integer { state.results[id] = report } else { state.events.append(report) }
+                if report["event"] == nil, let id = report["id"]?.integer {
+                    state.results[id] = report
+                } else {
+                    state.events.append(report)
+                }
             }
         }
     }

@@ -251,7 +251,7 @@ const actions = {
     },
 
     close(name) {
-        connectionOf(name).peer.close();
+        connections.get(name)?.peer.close();
         connections.delete(name);
     },
 };
