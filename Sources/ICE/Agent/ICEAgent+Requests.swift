@@ -57,6 +57,12 @@ extension ICEAgent {
         // Another fragment is another fork of the offer: answered, but not for this session to follow up.
         guard fragments[1] == remoteCredentials.ufrag else { return }
         peerChecked(base: base, from: source, priority: request.priority, useCandidate: useCandidate)
+        if let remote = remoteIndex(of: source), let index = checklist.index(base: base, remote: remote) {
+            checklist.update(checklist.pairs[index].id) {
+                $0.counters.requestsReceived += 1
+                $0.counters.responsesSent += 1
+            }
+        }
     }
 
     /// Follows up on a check of the peer that was answered with success (RFC 8445 §7.3.1.3 to §7.3.1.5).

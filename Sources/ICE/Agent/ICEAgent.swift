@@ -244,7 +244,8 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         ICECandidatePair(
             name: name(pair), local: locals[pair.validLocal ?? bases[pair.base].host].candidate,
             remote: remotes[pair.remote].candidate, priority: pair.priority, state: pair.state,
-            isNominated: nomination == .done(pair: pair.id), roundTripTime: pair.roundTripTime)
+            isNominated: nomination == .done(pair: pair.id), roundTripTime: pair.roundTripTime,
+            counters: pair.counters)
     }
 }
 

@@ -112,6 +112,9 @@ public final class PeerConnection: Sendable {
     /// Counters of all layers.
     public var statistics: PeerStatistics { guarded.withLock { $0.core.statistics } }
 
+    /// What a browser's `getStats` tells.
+    public func getStats() -> StatsReport { guarded.withLock { $0.core.stats(now: endpoint.loop.now) } }
+
     // MARK: - Channels
 
     /// Opens a channel, or has it opened as soon as the connection is up.

@@ -87,6 +87,8 @@ extension PeerCore {
             outbox.arrival = handle(event)
         }
         outbox.hasMore = outbox.arrival != nil
+        for event in events { ledger.note(event, transport) }
+        if let arrival = outbox.arrival { ledger.received(on: arrival.channel, outbox.message.byteCount) }
         swap(&outbox.events, &events)
     }
 

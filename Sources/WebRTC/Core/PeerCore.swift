@@ -154,6 +154,7 @@ public struct PeerCore: ~Copyable, Sendable {
     var pendingThresholds: [ChannelKey: Int] = [:]
     var lastKey = 0
     var transport = TransportCounters()
+    var ledger = StatsLedger()
 
     /// A core at rest.
     public init(configuration: Configuration, entropy: Entropy) {

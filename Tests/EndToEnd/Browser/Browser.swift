@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
+import Glibc
 import Synchronization
 import TestSupport
 import Testing
@@ -90,6 +91,35 @@ final class Browser: Sendable {
     deinit {
         server.stop()
         process.kill()
+    }
+
+    /// Stops all of the browser's processes where they are, so that it neither reads nor answers.
+    func pause() { signal(SIGSTOP) }
+    /// Lets them go on.
+    func resume() { signal(SIGCONT) }
+
+    private func signal(_ number: Int32) {
+        for process in descendants(of: process.pid) { kill(process, number) }
+    }
+
+    /// A process and all that it started, as /proc tells.
+    private func descendants(of leader: Int32) -> [Int32] {
+        var parents: [Int32: Int32] = [:]
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? [] {
+            guard let pid = Int32(name), let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+                // pid (name) state parent …; the name may hold anything.
+                let end = stat.lastIndex(of: ")")
+            else { continue }
+            let fields = stat[end...].split(separator: " ")
+            if fields.count > 2 { parents[pid] = Int32(fields[2]) }
+        }
+        var found = [leader]
+        var index = 0
+        while index < found.count {
+            found += parents.filter { $0.value == found[index] }.map(\.key)
+            index += 1
+        }
+        return found
     }
 
     private static func chromium(_ profile: String, hidesAddresses: Bool) -> [String] {

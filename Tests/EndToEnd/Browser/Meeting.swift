@@ -123,8 +123,9 @@ final class Meeting: Sendable {
             let candidate = try #require(TrickleCandidate(json: json))
             // The empty candidate that ends a generation; the page's null follows.
             guard !candidate.isEndOfCandidates else { continue }
-            let parsed = ICECandidate(sdp: candidate.candidate)
-            connection.addRemoteCandidate(try #require(parsed, "\(candidate.candidate)"))
+            // One of a kind that is not known is ignored (RFC 8839 §5.1).
+            guard let parsed = ICECandidate(sdp: candidate.candidate) else { continue }
+            connection.addRemoteCandidate(parsed)
         }
         connection.addRemoteCandidate(nil)
     }
