@@ -117,7 +117,7 @@ let package = Package(
         .testTarget(name: "NetIOTests", dependencies: ["NetIO", "Wire", "TestSupport"]),
         .testTarget(
             name: "WebRTCTests",
-            dependencies: ["WebRTC", "DTLS", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
+            dependencies: ["WebRTC", "DTLS", "ICE", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
             name: "SwarmTests",

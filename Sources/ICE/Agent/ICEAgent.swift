@@ -122,6 +122,11 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     /// The checklist, best pair first.
     public var candidatePairs: [ICECandidatePair] { checklist.pairs.map { snapshot($0) } }
 
+    /// The checks of a pair, by the number in its name; zeros for one that is not on the checklist.
+    public func counters(ofPair id: Int) -> ICECandidatePair.Counters {
+        checklist[id: id]?.counters ?? .init()
+    }
+
     /// Whether a response with this transaction is for this agent.
     public func ownsTransaction(_ id: STUNTransactionID) -> Bool {
         transactions.index(of: id) != nil
@@ -244,8 +249,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         ICECandidatePair(
             name: name(pair), local: locals[pair.validLocal ?? bases[pair.base].host].candidate,
             remote: remotes[pair.remote].candidate, priority: pair.priority, state: pair.state,
-            isNominated: nomination == .done(pair: pair.id), roundTripTime: pair.roundTripTime,
-            counters: pair.counters)
+            isNominated: nomination == .done(pair: pair.id), roundTripTime: pair.roundTripTime)
     }
 }
 

@@ -35,9 +35,6 @@ public struct ICECandidatePair: Hashable, Sendable {
     public let isNominated: Bool
     /// The time from the last check to its answer.
     public let roundTripTime: Duration?
-    /// The checks of the pair.
-    public let counters: Counters
-
     /// What was asked and answered on a pair, copies of requests left out.
     public struct Counters: Hashable, Sendable {
         /// Checks sent, without those for consent.
@@ -52,6 +49,9 @@ public struct ICECandidatePair: Hashable, Sendable {
         public var responsesSent: UInt64 = 0
         /// The times from requests to their answers together.
         public var totalRoundTripTime: Duration = .zero
+
+        /// Zeros.
+        public init() {}
     }
 
     /// What packets are sent from.

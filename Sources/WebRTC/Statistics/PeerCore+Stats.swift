@@ -110,16 +110,17 @@ extension PeerCore {
     private func pairStats(_ pair: ICECandidatePair, isSelected: Bool) -> StatsReport.CandidatePair {
         let localUfrag = ice.peek { $0.localCredentials.ufrag } ?? ""
         let remoteUfrag = ice.peek { $0.remoteCredentials?.ufrag } ?? nil
+        let counters = ice.peek { $0.counters(ofPair: pair.name.id) } ?? .init()
         var stats = StatsReport.CandidatePair(
             id: "pair-\(localUfrag)-\(pair.name.id)", transportId: "transport",
             localCandidateId: StatsReport.Candidate.id(pair.local, side: "local", ufrag: localUfrag),
             remoteCandidateId: StatsReport.Candidate.id(pair.remote, side: "remote", ufrag: remoteUfrag),
             state: pair.state == .inProgress ? "in-progress" : pair.state.rawValue, nominated: pair.isNominated,
             currentRoundTripTime: pair.roundTripTime?.inSeconds,
-            totalRoundTripTime: pair.counters.totalRoundTripTime.inSeconds, requestsSent: pair.counters.requestsSent,
-            requestsReceived: pair.counters.requestsReceived, responsesSent: pair.counters.responsesSent,
-            responsesReceived: pair.counters.responsesReceived,
-            consentRequestsSent: pair.counters.consentRequestsSent)
+            totalRoundTripTime: counters.totalRoundTripTime.inSeconds, requestsSent: counters.requestsSent,
+            requestsReceived: counters.requestsReceived, responsesSent: counters.responsesSent,
+            responsesReceived: counters.responsesReceived,
+            consentRequestsSent: counters.consentRequestsSent)
         if isSelected {
             stats.packetsSent = transport.packetsSent &- ledger.beforePair.packetsSent
             stats.packetsReceived = transport.packetsReceived &- ledger.beforePair.packetsReceived
