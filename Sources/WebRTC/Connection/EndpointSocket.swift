@@ -120,10 +120,15 @@ final class EndpointSocket: Sendable {
         routes.withLock { $0.byAddress[remote] = connection }
     }
 
-    /// Has requests that name `ufrag` go nowhere.
-    func remove(ufrag: String) {
+    /// Has requests that name `ufrag` go nowhere; answers whether they went anywhere.
+    func remove(ufrag: String) -> Bool {
         let removed = routes.withLock { $0.byUfrag.removeValue(forKey: ufrag) }
-        _ = consume removed
+        return removed != nil
+    }
+
+    /// Whether any credentials of a connection are checked here.
+    func serves(_ connection: PeerConnection) -> Bool {
+        routes.withLock { routes in routes.byUfrag.contains { $0.value === connection } }
     }
 
     func remove(_ connection: PeerConnection) {

@@ -142,12 +142,10 @@ public final class PeerConnection: Sendable {
         if guarded.withLock({ $0.sockets.isEmpty }) {
             try start(.offer, avoiding: [], servers: servers)
         } else {
-            try guarded.withLock { (state) throws(PeerConnectionError) in
-                try state.core.offerAgain(
-                    localAddresses: state.sockets.map(\.localAddress), servers: servers, now: endpoint.loop.now)
-                for socket in state.sockets { socket.add(self, ufrag: state.core.localUfrag) }
+            let fresh = guarded.withLock { $0.core.wantsRestart } ? try await endpoint.socketsForRestart() : []
+            try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
+                try core.offerAgain(localAddresses: addresses, servers: servers, now: now)
             }
-            process()
         }
         let offer = try await description(trickling: trickling)
         guard offer.type == .offer else {
@@ -165,11 +163,10 @@ public final class PeerConnection: Sendable {
             let addresses = offer.candidates.compactMap { ICECandidate(sdp: $0)?.address }
             try start(.answer, avoiding: addresses, servers: await resolveServers())
         }
-        try guarded.withLock { (state) throws(PeerConnectionError) in
-            try state.core.setRemoteDescription(offer, now: endpoint.loop.now)
-            for socket in state.sockets { socket.add(self, ufrag: state.core.localUfrag) }
+        let fresh = guarded.withLock { $0.core.isRestart(offer) } ? try await endpoint.socketsForRestart() : []
+        try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
+            try core.setRemoteDescription(offer, localAddresses: addresses, now: now)
         }
-        process()
         return try await description(trickling: trickling)
     }
 
@@ -201,6 +198,34 @@ public final class PeerConnection: Sendable {
             case .failed, .closed: throw state.failure ?? PeerConnectionError(.closed, "the connection was closed")
             default: false
             }
+        }
+    }
+
+    /// Does something to descriptions that may restart ICE, on `fresh` sockets then.
+    private func adopt(
+        _ fresh: [EndpointSocket],
+        _ body: (inout PeerCore, [SocketAddress], Timestamp) throws(PeerConnectionError) -> Void
+    ) throws(PeerConnectionError) {
+        do {
+            try guarded.withLock { (state) throws(PeerConnectionError) in
+                try body(&state.core, fresh.map(\.localAddress), endpoint.loop.now)
+                state.sockets += fresh
+                for socket in fresh { socket.add(self, ufrag: state.core.localUfrag) }
+            }
+        } catch {
+            for socket in fresh { endpoint.retire(socket) }
+            throw error
+        }
+        process()
+    }
+
+    /// Leaves the sockets that served the credentials with this fragment and no others.
+    private func leave(ufrag: String, _ sockets: [EndpointSocket]) {
+        for socket in sockets where socket.remove(ufrag: ufrag) {
+            guard !socket.serves(self) else { continue }
+            guarded.withLock { state in state.sockets.removeAll { $0 === socket } }
+            socket.remove(self)
+            endpoint.retire(socket)
         }
     }
 
@@ -427,7 +452,7 @@ extension PeerConnection {
         case .nameToResolve(let name):
             resolve(name, sockets)
         case .ufragRetired(let ufrag):
-            for socket in sockets { socket.remove(ufrag: ufrag) }
+            leave(ufrag: ufrag, sockets)
         case .localCandidate(let candidate):
             tell(.localCandidate(candidate))
         case .selectedPair(let pair):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import DTLS
 import ICE
-import SDP
+public import SDP
 public import Wire
 
 // A restart replaces the ICE agent and nothing else (RFC 8445 §9): DTLS and SCTP do not notice.
@@ -37,6 +37,15 @@ extension PeerCore {
     /// the old pair.
     public mutating func restartICE() {
         restart.isWanted = true
+    }
+
+    /// Whether the next offer restarts ICE.
+    public var wantsRestart: Bool { restart.isWanted }
+
+    /// Whether an offer of the peer's restarts ICE: it has other credentials than the description before.
+    public func isRestart(_ offer: SessionDescription) -> Bool {
+        guard let remote else { return false }
+        return remote.iceUfrag != offer.iceUfrag || remote.icePwd != offer.icePwd
     }
 
     /// Makes a further offer, where descriptions were exchanged before. `localAddresses` and `servers` serve a restart.

@@ -244,10 +244,12 @@ public struct PeerCore: ~Copyable, Sendable {
         }
     }
 
-    /// Takes the peer's offer or answer; checks begin. Throws where it cannot lead to a data channel.
+    /// Takes the peer's offer or answer; checks begin. Throws where it cannot lead to a data channel. Where the offer
+    /// restarts ICE, we gather on `localAddresses`, if they are given.
     public mutating func setRemoteDescription(
-        _ description: SessionDescription, now: Timestamp
+        _ description: SessionDescription, localAddresses: [SocketAddress] = [], now: Timestamp
     ) throws(PeerConnectionError) {
+        if !localAddresses.isEmpty { restart.addresses = localAddresses }
         guard side != nil, state != .closed, state != .failed else {
             throw PeerConnectionError(
                 .invalidState, "a remote description is taken after the local side has started and before it ends")

@@ -52,6 +52,7 @@ final class Meeting: Sendable {
         var candidates: [ICECandidate?] = []
         var pairs: [ICECandidatePair] = []
         var states: [PeerConnection.State] = []
+        var decisions: [String] = []
     }
 
     init(_ browser: Browser, configuration: PeerConnection.Configuration = .init()) async throws {
@@ -59,6 +60,9 @@ final class Meeting: Sendable {
         name = .string("connection \(Self.count.withLock { $0 += 1; return $0 })")
         // Browsers leave loopback addresses out.
         endpoint = try NetworkNamespace.inside(browser.namespace) { try RTCEndpoint() }
+        var configuration = configuration
+        // Decisions are told to observers alone.
+        configuration.observer = { _ in }
         connection = PeerConnection(endpoint: endpoint, configuration: configuration)
         connection.setHandler { [weak self] event in
             self?.inbox.withLock { inbox in
@@ -68,7 +72,7 @@ final class Meeting: Sendable {
                 case .gatheringComplete: inbox.candidates.append(nil)
                 case .selectedPair(let pair): inbox.pairs.append(pair)
                 case .stateChanged(let state): inbox.states.append(state)
-                case .decision: break
+                case .decision(let decision): inbox.decisions.append("\(decision.time) \(decision.action)")
                 }
             }
         }
@@ -153,7 +157,10 @@ final class Meeting: Sendable {
         let deadline = ContinuousClock.now + limit
         while true {
             if let value = try await ask() { return value }
-            guard ContinuousClock.now < deadline else { throw Browser.Failure(description: "no \(what) in \(limit)") }
+            guard ContinuousClock.now < deadline else {
+                let decisions = inbox.withLock { $0.decisions.suffix(60).joined(separator: "\n") }
+                throw Browser.Failure(description: "no \(what) in \(limit); ICE decided:\n\(decisions)")
+            }
             try await Task.sleep(for: .milliseconds(5))
         }
     }
