@@ -138,7 +138,7 @@ let package = Package(
         .testTarget(
             name: "WebRTCTests",
             dependencies: [
-                "WebRTC", "DTLS", "SRTP", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport",
+                "WebRTC", "DTLS", "ICE", "SRTP", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport",
             ]),
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
@@ -167,7 +167,7 @@ let package = Package(
             dependencies: [
                 "Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "NATLab", "TestSupport",
             ],
-            path: "Tests/EndToEnd", exclude: ["interop"]),
+            path: "Tests/EndToEnd", exclude: ["interop", "Browser/page.html", "Browser/page.js"]),
     ] + kernels,
     swiftLanguageModes: [.v6]
 )

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CNetIO
 import Glibc
+import Wire
 
 /// The options of a UDP socket, by name.
 struct SocketSetup {
@@ -19,6 +20,9 @@ struct SocketSetup {
         static let dontFragmentV4 = Option(level: Int32(IPPROTO_IP), name: IP_MTU_DISCOVER)
         static let dontFragmentV6 = Option(level: Int32(IPPROTO_IPV6), name: IPV6_MTU_DISCOVER)
         static let segmentation = Option(level: Int32(IPPROTO_UDP), name: Int32(CNETIO_UDP_SEGMENT))
+        static let reuseAddress = Option(level: SOL_SOCKET, name: SO_REUSEADDR)
+        static let multicastHops = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_TTL)
+        static let multicastOfOthers = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_ALL)
         static let coalescing = Option(level: Int32(IPPROTO_UDP), name: Int32(CNETIO_UDP_GRO))
     }
 
@@ -36,6 +40,21 @@ struct SocketSetup {
     @discardableResult
     func attempt(_ option: Option, _ value: Int32) -> Bool {
         set(option.level, option.name, value)
+    }
+
+    /// Joins an IPv4 group on the interface with an address, and sends there.
+    func join(_ group: IPAddress, on interface: IPAddress) throws(NetIOError) {
+        guard let group = group.v4Bits, let interface = interface.v4Bits else {
+            throw NetIOError("join a group", code: EAFNOSUPPORT)
+        }
+        let member = in_addr(s_addr: interface.bigEndian)
+        let request = ip_mreq(imr_multiaddr: in_addr(s_addr: group.bigEndian), imr_interface: member)
+        guard set(Int32(IPPROTO_IP), IP_ADD_MEMBERSHIP, request), set(Int32(IPPROTO_IP), IP_MULTICAST_IF, member) else {
+            throw .last("join a group")
+        }
+        // Only what comes in there; and RFC 6762 §11 has 255 hops.
+        attempt(.multicastOfOthers, 0)
+        attempt(.multicastHops, 255)
     }
 
     /// Sets a buffer's size, past the system's limit where the process may.
@@ -65,8 +84,8 @@ struct SocketSetup {
         return Int(fields[drops])
     }
 
-    private func set(_ level: Int32, _ name: Int32, _ value: Int32) -> Bool {
+    private func set<Value: BitwiseCopyable>(_ level: Int32, _ name: Int32, _ value: Value) -> Bool {
         var value = value
-        return setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<Int32>.size)) == 0
+        return setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<Value>.size)) == 0
     }
 }

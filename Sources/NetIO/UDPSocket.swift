@@ -26,6 +26,9 @@ public final class UDPSocket: Sendable {
         public var coalescing = true
         /// How many bytes may wait in this process while the kernel has no room.
         public var backlogBytes = 1 << 20
+        /// For a socket that is bound to an IPv4 group: the address of the interface on which it joins and sends. Other
+        /// programs may have joined as well, and all of them, this one too, get what is sent.
+        public var multicastInterface: IPAddress?
 
         /// The defaults.
         public init() {}
@@ -94,10 +97,12 @@ public final class UDPSocket: Sendable {
             setup.grow(.sendBuffer, to: options.sendBufferBytes)
             let segmentation = options.segmentation && setup.attempt(.segmentation, 0)
 
+            if options.multicastInterface != nil { try setup.set(.reuseAddress, 1) }
             var name = cnetio_address(address)
             guard cnetio_bind(descriptor, &name) == 0, cnetio_local_address(descriptor, &name) == 0 else {
                 throw .last("bind \(address)")
             }
+            if let interface = options.multicastInterface { try setup.join(address.ip, on: interface) }
             localAddress = SocketAddress(name)
             receiveBufferBytes = setup.get(.receiveBuffer)
             sendBufferBytes = setup.get(.sendBuffer)

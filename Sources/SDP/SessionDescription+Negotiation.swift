@@ -5,6 +5,8 @@ extension SessionDescription {
     public struct Parameters: Hashable, Sendable {
         /// A random number below 2^63 (RFC 8829 §5.2.1).
         public var sessionID: UInt64
+        /// One more for each new description of a session (RFC 8829 §5.2.2, §5.3.2).
+        public var sessionVersion: UInt64 = 1
         /// The ICE user fragment and password.
         public var iceUfrag: String
         /// The ICE password.
@@ -54,6 +56,14 @@ extension SessionDescription {
         SessionDescription(
             type: .offer, own: own, setup: .actpass, tlsID: own.tlsID, mid: "0", isBundled: true, profile: .udp,
             sectionIndex: 0, otherSections: [])
+    }
+
+    /// A later offer in the session that this description of the peer's belongs to: the same sections in the same order
+    /// (RFC 3264 §8), and either DTLS role, which changes nothing where an association exists (RFC 8842 §5.5).
+    public func subsequentOffer(_ own: Parameters) -> SessionDescription {
+        SessionDescription(
+            type: .offer, own: own, setup: .actpass, tlsID: own.tlsID, mid: mid, isBundled: isBundled,
+            profile: profile, sectionIndex: sectionIndex, otherSections: otherSections)
     }
 
     /// The answer to this offer: data channels accepted, audio on their transport inactive (unless
@@ -111,7 +121,7 @@ extension SessionDescription {
         self.sectionIndex = sectionIndex
         self.otherSections = otherSections
         sessionID = own.sessionID & (UInt64.max >> 1)
-        sessionVersion = 1
+        sessionVersion = own.sessionVersion
         dreamer = own.dreamer
         linkVersion = own.linkVersion
         iceUfrag = own.iceUfrag

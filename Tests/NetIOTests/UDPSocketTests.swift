@@ -34,6 +34,42 @@ struct UDPSocketTests {
         }
     }
 
+    @Test("sockets of one group on one port all get what one of them sends")
+    func multicast() async throws {
+        try await withLoop { loop in
+            var options = UDPSocket.Options()
+            options.multicastInterface = .loopbackV4
+            // RFC 2365 §6.1: for use within a site; the interface keeps it on this host.
+            let group = IPAddress.v4(0xEFFF_4D4D)
+            let first = try UDPSocket(bind: SocketAddress(ip: group, port: 0), options: options)
+            let second = try UDPSocket(bind: first.localAddress, options: options)
+            defer {
+                first.close()
+                second.close()
+            }
+            let inboxes = (Inbox(), Inbox())
+            try first.start(on: loop, onReceive: { inboxes.0.receive($0) })
+            try second.start(on: loop, onReceive: { inboxes.1.receive($0) })
+            first.send(buffer([[1, 2, 3]]), to: first.localAddress)
+            let source = SocketAddress(ip: .loopbackV4, port: first.localAddress.port)
+            let expected = [Inbox.Packet(bytes: [1, 2, 3], source: source, destination: first.localAddress)]
+            #expect(await inboxes.0.wait(for: 1) == expected)
+            #expect(await inboxes.1.wait(for: 1) == expected)
+        }
+    }
+
+    @Test("joining a group that is none, or of IPv6, is refused")
+    func noGroup() {
+        var options = UDPSocket.Options()
+        options.multicastInterface = .loopbackV4
+        #expect(throws: NetIOError.self) {
+            try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0), options: options)
+        }
+        #expect(throws: NetIOError.self) {
+            try UDPSocket(bind: SocketAddress(ip: .loopbackV6, port: 0), options: options)
+        }
+    }
+
     @Test("a socket on all addresses knows which one a packet was sent to and can answer from it")
     func wildcard() async throws {
         try await withLoop { loop in

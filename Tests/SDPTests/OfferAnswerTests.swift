@@ -38,6 +38,37 @@ import Wire
         try offer.check(answer: answer)
     }
 
+    @Test("a later offer keeps the sections of the peer's description and leaves the DTLS role open")
+    func laterOffer() throws {
+        let first = try SessionDescription(
+            parsing: """
+                v=0
+                o=- 1 2 IN IP4 127.0.0.1
+                s=-
+                t=0 0
+                a=group:BUNDLE sound data
+                m=audio 9 UDP/TLS/RTP/SAVPF 111
+                c=IN IP4 0.0.0.0
+                a=mid:sound
+                m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+                c=IN IP4 0.0.0.0
+                a=ice-ufrag:abcd
+                a=ice-pwd:abcdefghijklmnopqrstuv
+                a=fingerprint:sha-256 00:01
+                a=setup:passive
+                a=mid:data
+                a=sctp-port:5000
+
+                """, type: .offer)
+        var own = Self.own
+        own.sessionVersion = 3
+        let later = first.subsequentOffer(own)
+        #expect(later.type == .offer && later.setup == .actpass && later.sessionVersion == 3)
+        #expect(later.mid == "data" && later.sectionIndex == 1 && later.otherSections.map(\.media) == ["audio"])
+        #expect(later.description.contains("o=- 4611731400430051336 3 IN IP4 0.0.0.0\r\n"))
+        #expect(try SessionDescription(parsing: later.description, type: .offer) == later)
+    }
+
     @Test(
         "m= and c= lines name the candidate that is likeliest to work",
         arguments: [

@@ -18,15 +18,22 @@ struct CorePair: ~Copyable {
         SocketAddress(ip: .v4(0x0A00_0001), port: 1001), SocketAddress(ip: .v4(0x0A00_0002), port: 2002)
     )
 
+    /// A second address of the offerer, for when the first is lost.
+    static let otherAddress = SocketAddress(ip: .v4(0x0A00_0003), port: 1001)
+
     var offerer: PeerCore
     var answerer: PeerCore
     var now: Timestamp
     var latency = Duration.milliseconds(10)
     var loss = 0.0
+    /// Packets from and to these addresses are lost.
+    var deadAddresses: Set<SocketAddress> = []
     var entropy: Entropy
     var packets: [Packet] = []
     var sent = 0
     var nextTick: Timestamp
+    /// A channel of the offerer's.
+    var channel: PeerCore.ChannelKey?
     /// Events and messages of both sides.
     var events: ([PeerCore.Event], [PeerCore.Event]) = ([], [])
     var messages: ([[UInt8]], [[UInt8]]) = ([], [])
@@ -79,7 +86,7 @@ struct CorePair: ~Copyable {
         packets.removeAll { $0.due <= now }
         for packet in due {
             let (source, destination) = (packet.datagram.source, packet.datagram.destination)
-            if destination == Self.addresses.0 {
+            if destination == Self.addresses.0 || destination == Self.otherAddress {
                 offerer.receive(packet.datagram.payload.span.bytes, from: source, to: destination, now: now)
             } else {
                 answerer.receive(packet.datagram.payload.span.bytes, from: source, to: destination, now: now)
@@ -100,12 +107,13 @@ struct CorePair: ~Copyable {
     }
 
     private mutating func take(isOfferer: Bool) -> Bool {
-        let own = isOfferer ? Self.addresses.0 : Self.addresses.1
         for datagram in outbox.datagrams { send(datagram) }
         for index in 0..<outbox.packets.count {
             guard let route = outbox.route else { break }
             send(
-                Datagram(source: own, destination: route.destination, payload: [UInt8](copying: outbox.packets[index])))
+                Datagram(
+                    source: route.source, destination: route.destination,
+                    payload: [UInt8](copying: outbox.packets[index])))
         }
         var message: [UInt8]?
         if outbox.arrival != nil { outbox.withMessage { message = [UInt8](copying: $0) } }
@@ -123,7 +131,9 @@ struct CorePair: ~Copyable {
 
     mutating func send(_ datagram: Datagram) {
         sent += 1
-        guard Double.random(in: 0..<1, using: &entropy) >= loss else { return }
+        guard Double.random(in: 0..<1, using: &entropy) >= loss,
+            deadAddresses.isDisjoint(with: [datagram.source, datagram.destination])
+        else { return }
         packets.append(Packet(due: now + latency, order: sent, datagram: datagram))
     }
 

@@ -19,6 +19,7 @@ struct CheckPair: Sendable {
     var nominateOnSuccess = false
     /// The time from a check to its answer, of checks that were sent once.
     var roundTripTime: Duration?
+    var counters = ICECandidatePair.Counters()
 
     var isValid: Bool { validLocal != nil }
     /// Whether its outcome is still open.

@@ -57,7 +57,10 @@ extension ICEAgent {
     mutating func sendCheck(_ pair: CheckPair, _ reason: ICEDecision.CheckReason) {
         guard let remoteCredentials else { return }
         let isNomination = reason == .nomination
-        if !isNomination { checklist.update(pair.id) { $0.state = .inProgress } }
+        checklist.update(pair.id) {
+            if !isNomination { $0.state = .inProgress }
+            $0.counters.requestsSent += 1
+        }
         let request = bindingRequest(pair, credentials: remoteCredentials, useCandidate: isNomination)
         // RFC 8445 §14.3 multiplies by the number of checks twice over, seconds for ten pairs, and allows other ways: one
         // round of all open checks is what keeps the rate.
@@ -190,6 +193,7 @@ extension ICEAgent {
             start(
                 request, .consent(pair: pair.id), base: pair.base, to: remotes[pair.remote].address,
                 rto: configuration.consentTimeout / Transaction.finalWait, copies: 1)
+            checklist.update(pair.id) { $0.counters.consentRequestsSent += 1 }
             monitor.sent(now: clock)
             monitor.schedule(now: clock, configuration: configuration, entropy: &entropy)
             note(.consentAsked(name(pair), request.id))

@@ -59,6 +59,12 @@ extension ICEAgent {
         guard fragments[1] == remoteCredentials.ufrag else { return }
         prove(source)
         peerChecked(base: base, from: source, priority: request.priority, useCandidate: useCandidate)
+        if let remote = remoteIndex(of: source), let index = checklist.index(base: base, remote: remote) {
+            checklist.update(checklist.pairs[index].id) {
+                $0.counters.requestsReceived += 1
+                $0.counters.responsesSent += 1
+            }
+        }
     }
 
     /// Follows up on a check of the peer that was answered with success (RFC 8445 §7.3.1.3 to §7.3.1.5).

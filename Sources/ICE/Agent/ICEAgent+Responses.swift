@@ -68,6 +68,10 @@ extension ICEAgent {
     private mutating func checkSucceeded(_ transaction: Transaction, mapped: SocketAddress) {
         guard let id = transaction.purpose.pair, let pair = checklist[id: id] else { return }
         let roundTrip = clock - transaction.sentAt
+        checklist.update(id) {
+            $0.counters.responsesReceived += 1
+            $0.counters.totalRoundTripTime += roundTrip
+        }
         if consent?.pair == id {
             consent?.answered(now: clock)
             if state == .disconnected { setState(isNominated(id) ? .completed : .connected) }

@@ -124,6 +124,11 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     /// The checklist, best pair first.
     public var candidatePairs: [ICECandidatePair] { checklist.pairs.map { snapshot($0) } }
 
+    /// The checks of a pair, by the number in its name; zeros for one that is not on the checklist.
+    public func counters(ofPair id: Int) -> ICECandidatePair.Counters {
+        checklist[id: id]?.counters ?? .init()
+    }
+
     /// Whether a response with this transaction is for this agent.
     public func ownsTransaction(_ id: STUNTransactionID) -> Bool {
         transactions.index(of: id) != nil

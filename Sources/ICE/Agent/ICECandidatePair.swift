@@ -35,6 +35,24 @@ public struct ICECandidatePair: Hashable, Sendable {
     public let isNominated: Bool
     /// The time from the last check to its answer.
     public let roundTripTime: Duration?
+    /// What was asked and answered on a pair, copies of requests left out.
+    public struct Counters: Hashable, Sendable {
+        /// Checks sent, without those for consent.
+        public var requestsSent: UInt64 = 0
+        /// Checks for consent sent (RFC 7675).
+        public var consentRequestsSent: UInt64 = 0
+        /// Answers of success to either.
+        public var responsesReceived: UInt64 = 0
+        /// Checks of the peer that were answered with success …
+        public var requestsReceived: UInt64 = 0
+        /// … and the answers.
+        public var responsesSent: UInt64 = 0
+        /// The times from requests to their answers together.
+        public var totalRoundTripTime: Duration = .zero
+
+        /// Zeros.
+        public init() {}
+    }
 
     /// What packets are sent from.
     public var localAddress: SocketAddress { name.base }

@@ -132,6 +132,17 @@ final class EndpointSocket: Sendable {
         routes.withLock { $0.lead(remote, to: connection) }
     }
 
+    /// Has requests that name `ufrag` go nowhere; answers whether they went anywhere.
+    func remove(ufrag: String) -> Bool {
+        let removed = routes.withLock { $0.byUfrag.removeValue(forKey: ufrag) }
+        return removed != nil
+    }
+
+    /// Whether any credentials of a connection are checked here.
+    func serves(_ connection: PeerConnection) -> Bool {
+        routes.withLock { routes in routes.byUfrag.contains { $0.value === connection } }
+    }
+
     func remove(_ connection: PeerConnection) {
         // What was removed is released here, outside of the lock; the caller still holds the connection.
         let keys = routes.withLock { $0.remove(connection) }

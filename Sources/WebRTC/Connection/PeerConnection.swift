@@ -47,8 +47,11 @@ public final class PeerConnection: Sendable {
     public enum Event: Sendable {
         /// The state changed.
         case stateChanged(State)
-        /// A local candidate was found, for signalling that trickles (RFC 8838).
+        /// A local candidate was found, for signalling that trickles (RFC 8838). Its extension `ufrag` names the
+        /// description that it belongs to.
         case localCandidate(ICECandidate)
+        /// No more local candidates will come for the current description.
+        case gatheringComplete
         /// The peer opened a channel.
         case channel(DataChannel)
         /// A path was chosen.
@@ -119,6 +122,9 @@ public final class PeerConnection: Sendable {
     /// Counters of all layers.
     public var statistics: PeerStatistics { guarded.withLock { $0.core.statistics } }
 
+    /// What a browser's `getStats` tells.
+    public func getStats() -> StatsReport { guarded.withLock { $0.core.stats(now: endpoint.loop.now) } }
+
     // MARK: - Channels
 
     /// Opens a channel, or has it opened as soon as the connection is up.
@@ -138,21 +144,40 @@ public final class PeerConnection: Sendable {
 
     // MARK: - Descriptions
 
-    /// Gathers all candidates and answers the offer to hand to the peer.
-    public func createOffer() async throws(PeerConnectionError) -> SessionDescription {
-        try start(.offer, avoiding: [], servers: await resolveServers())
-        return try await description()
+    /// The offer to hand to the peer: with all candidates once they are gathered, or at once where signalling is
+    /// `trickling` (RFC 8838), and then candidates follow as ``Event/localCandidate(_:)`` up to
+    /// ``Event/gatheringComplete``. On a connection that has exchanged descriptions, a further offer.
+    public func createOffer(trickling: Bool = false) async throws(PeerConnectionError) -> SessionDescription {
+        let servers = await resolveServers()
+        if guarded.withLock({ $0.sockets.isEmpty }) {
+            try start(.offer, avoiding: [], servers: servers)
+        } else {
+            let fresh = guarded.withLock { $0.core.wantsRestart } ? try await endpoint.socketsForRestart() : []
+            try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
+                try core.offerAgain(localAddresses: addresses, servers: servers, now: now)
+            }
+        }
+        let offer = try await description(trickling: trickling)
+        guard offer.type == .offer else {
+            throw PeerConnectionError(.invalidState, "an offer of the peer came in between, and stands")
+        }
+        return offer
     }
 
-    /// Takes a peer's offer, gathers and answers what to hand back. Checks begin at once.
-    public func accept(offer: SessionDescription) async throws(PeerConnectionError) -> SessionDescription {
-        let addresses = offer.candidates.compactMap { ICECandidate(sdp: $0)?.address }
-        try start(.answer, avoiding: addresses, servers: await resolveServers())
-        try guarded.withLock { (state) throws(PeerConnectionError) in
-            try state.core.setRemoteDescription(offer, now: endpoint.loop.now)
+    /// Takes a peer's offer, the first one or a further one, and answers what to hand back: after gathering, or at once
+    /// where signalling is `trickling`. Checks begin at once. An offer of ours that has no answer yet is given up.
+    public func accept(
+        offer: SessionDescription, trickling: Bool = false
+    ) async throws(PeerConnectionError) -> SessionDescription {
+        if guarded.withLock({ $0.sockets.isEmpty }) {
+            let addresses = offer.candidates.compactMap { ICECandidate(sdp: $0)?.address }
+            try start(.answer, avoiding: addresses, servers: await resolveServers())
         }
-        process()
-        return try await description()
+        let fresh = guarded.withLock { $0.core.isRestart(offer) } ? try await endpoint.socketsForRestart() : []
+        try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
+            try core.setRemoteDescription(offer, localAddresses: addresses, now: now)
+        }
+        return try await description(trickling: trickling)
     }
 
     /// Takes the peer's answer to our offer.
@@ -161,6 +186,12 @@ public final class PeerConnection: Sendable {
             try state.core.setRemoteDescription(answer, now: endpoint.loop.now)
         }
         process()
+    }
+
+    /// Has the next offer restart ICE (RFC 8445 §9): another path is looked for, and data goes on over the old one until
+    /// it is found. For use when the network has changed, or in the state `disconnected`.
+    public func restartICE() {
+        guarded.withLock { $0.core.restartICE() }
     }
 
     /// Takes a candidate that was signalled after the description; `nil` says that there are no more.
@@ -180,9 +211,37 @@ public final class PeerConnection: Sendable {
         }
     }
 
-    private func description() async throws(PeerConnectionError) -> SessionDescription {
+    /// Does something to descriptions that may restart ICE, on `fresh` sockets then.
+    private func adopt(
+        _ fresh: [EndpointSocket],
+        _ body: (inout PeerCore, [SocketAddress], Timestamp) throws(PeerConnectionError) -> Void
+    ) throws(PeerConnectionError) {
+        do {
+            try guarded.withLock { (state) throws(PeerConnectionError) in
+                try body(&state.core, fresh.map(\.localAddress), endpoint.loop.now)
+                state.sockets += fresh
+                for socket in fresh { socket.add(self, ufrag: state.core.localUfrag) }
+            }
+        } catch {
+            for socket in fresh { endpoint.retire(socket) }
+            throw error
+        }
+        process()
+    }
+
+    /// Leaves the sockets that served the credentials with this fragment and no others.
+    private func leave(ufrag: String, _ sockets: [EndpointSocket]) {
+        for socket in sockets where socket.remove(ufrag: ufrag) {
+            guard !socket.serves(self) else { continue }
+            guarded.withLock { state in state.sockets.removeAll { $0 === socket } }
+            socket.remove(self)
+            endpoint.retire(socket)
+        }
+    }
+
+    private func description(trickling: Bool) async throws(PeerConnectionError) -> SessionDescription {
         try await wait("gathering") { (state) throws(PeerConnectionError) in
-            if state.core.isGatheringComplete { return true }
+            if trickling || state.core.isGatheringComplete { return true }
             guard state.state != .closed else { throw PeerConnectionError(.closed, "the connection was closed") }
             return false
         }
@@ -405,6 +464,11 @@ extension PeerConnection {
             if new == .closed { setHandler(nil) }
         case .gatheringComplete:
             for waiter in guarded.withLock({ $0.takeWaiters() }) { waiter.resume() }
+            tell(.gatheringComplete)
+        case .nameToResolve(let name):
+            resolve(name, sockets)
+        case .ufragRetired(let ufrag):
+            leave(ufrag: ufrag, sockets)
         case .localCandidate(let candidate):
             tell(.localCandidate(candidate))
         case .selectedPair(let pair):
@@ -432,6 +496,15 @@ extension PeerConnection {
             guarded.withLock { $0.channels[key] }?.didReceiveOversizedMessage()
         case .channelClosed(let key):
             guarded.withLock { $0.channels.removeValue(forKey: key) }?.didClose(nil)
+        }
+    }
+
+    /// Asks for a name on the links of the sockets.
+    private func resolve(_ name: String, _ sockets: [EndpointSocket]) {
+        MulticastResolver.resolve(name, from: sockets.map(\.localAddress.ip), loop: endpoint.loop) { [weak self] found in
+            guard let self else { return }
+            guarded.withLock { $0.core.resolved(name, as: found, now: self.endpoint.loop.now) }
+            process()
         }
     }
 

@@ -115,6 +115,30 @@ public final class RTCEndpoint: Sendable {
         let usual = state.withLock { $0.sockets.isEmpty ? [] : $0.sockets[side.rawValue] }
         guard !usual.isEmpty else { throw PeerConnectionError(.closed, "the endpoint is closed") }
         guard usual.contains(where: { $0.hasSession(withAnyOf: peer) }) else { return usual }
+        return try bindExtra()
+    }
+
+    /// Sockets of its own for a connection that restarts ICE, on the addresses that the host has now. Browsers gather new
+    /// ports as well, and Chromium now and then keeps to a candidate's old credentials where the port stays the same.
+    func socketsForRestart() async throws(PeerConnectionError) -> [EndpointSocket] {
+        // On the endpoint's thread, as that may be in another network namespace than the caller's.
+        let result: Result<[EndpointSocket], PeerConnectionError> = await withCheckedContinuation { continuation in
+            let isRunning = loop.execute { [self] in
+                do throws(PeerConnectionError) {
+                    continuation.resume(returning: .success(try bindExtra()))
+                } catch {
+                    continuation.resume(returning: .failure(error))
+                }
+            }
+            if !isRunning {
+                continuation.resume(returning: .failure(PeerConnectionError(.closed, "the endpoint is closed")))
+            }
+        }
+        return try result.get()
+    }
+
+    /// Sockets that go with the connections that use them.
+    private func bindExtra() throws(PeerConnectionError) -> [EndpointSocket] {
         let fresh = try EndpointSocket.bind(configuration, loop: loop)
         for socket in fresh { socket.closesWithLastSession = true }
         state.withLock { $0.extra += fresh }

@@ -12,6 +12,7 @@ extension PeerCore {
         }
         lastKey += 1
         let key = ChannelKey(number: lastKey)
+        ledger.channels[key] = .init(label: label, subprotocol: options.subprotocol)
         if channels == nil {
             pending.append((key, label, options))
         } else {
@@ -66,6 +67,7 @@ extension PeerCore {
             try onCarrier(place.carrier) { (channels) throws(SCTPError) in
                 try channels.send(place.id, isText: isText, byteCount: count, fill: fill)
             }
+            ledger.sent(on: key, count)
         } catch .messageTooLarge(let limit) {
             throw PeerConnectionError(
                 .messageTooLarge, "a message of \(count) bytes is over the peer's limit of \(limit)")

@@ -19,7 +19,11 @@ extension PeerCore {
         // RFC 7983 §7.
         switch bytes.byte(at: 0) ?? 0xFF {
         case 0...3:
-            ice?.receive(bytes, from: source, to: destination, now: now)
+            if restart.isIdle {
+                ice?.receive(bytes, from: source, to: destination, now: now)
+            } else {
+                receiveDuringRestart(bytes, from: source, to: destination, now: now)
+            }
             pumpICE()
         case 20...63:
             receiveDTLS(bytes, from: source, to: destination, now: now)
@@ -36,11 +40,11 @@ extension PeerCore {
     private mutating func receiveDTLS(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) {
-        let isWelcome =
-            ice.peek { [isDTLSConnected] ice in
-                isDTLSConnected
-                    ? ice.mayReceiveData(from: source, to: destination) : ice.isProven(source, to: destination)
-            } ?? false
+        func admits(_ ice: borrowing ICEAgent) -> Bool {
+            isDTLSConnected
+                ? ice.mayReceiveData(from: source, to: destination) : ice.isProven(source, to: destination)
+        }
+        let isWelcome = (ice.peek(admits) ?? false) || (restart.previous.peek(admits) ?? false)
         if isWelcome, remote != nil {
             makeDTLS(now: now)
             receiveDTLS(bytes, now: now)
@@ -59,6 +63,7 @@ extension PeerCore {
     /// Tells that time has passed. Early and repeated calls are harmless.
     public mutating func handleTimeout(now: Timestamp) {
         ice?.handleTimeout(now: now)
+        if !restart.isIdle { handleRestartTimeout(now: now) }
         pumpICE()
         if isHandshaking {
             dtls?.handleTimeout(now: now)
@@ -127,12 +132,18 @@ extension PeerCore {
             outbox.arrival = handle(event, of: .recovered(flow))
         }
         outbox.hasMore = outbox.arrival != nil
+        for event in events { ledger.note(event, transport) }
+        if let arrival = outbox.arrival { ledger.received(on: arrival.channel, outbox.message.byteCount) }
         swap(&outbox.events, &events)
     }
 
     private mutating func takeDatagrams(into outbox: inout PeerOutbox) {
         swap(&outbox.datagrams, &iceDatagrams)
-        guard let pair = route, dtls != nil else { return }
+        guard let pair = route, dtls != nil else {
+            // The path is lost and a new one looked for: SCTP sends again what matters.
+            if isDTLSConnected { dtls?.withOutgoing { $0.removeAll() } }
+            return
+        }
         outbox.route = pair
         dtls?.withOutgoing { waiting in
             // The outbox comes empty, so nothing is copied.
@@ -147,15 +158,16 @@ extension PeerCore {
 
     /// Takes what ICE has. Its datagrams wait for the next drain.
     mutating func pumpICE() {
-        while let output = ice?.nextOutput() {
+        draining: while let output = ice?.nextOutput() {
             switch output {
             case .transmit(let datagram): iceDatagrams.append(datagram)
             case .event(let event): handle(event)
             case .wait(let deadline):
                 iceDeadline = deadline
-                return
+                break draining
             }
         }
+        if !restart.isIdle { pumpRestart() }
     }
 
     private mutating func handle(_ event: ICEAgent.Event) {
@@ -164,6 +176,7 @@ extension PeerCore {
             if state == .connected { setState(.disconnected) }
         case .stateChanged(.connected), .stateChanged(.completed):
             if state == .disconnected { setState(.connected) }
+            restart.hasConcluded = restart.hasConcluded || event == .stateChanged(.completed)
         case .stateChanged(.failed):
             fail(
                 .iceFailed,
@@ -173,9 +186,8 @@ extension PeerCore {
         case .stateChanged:
             break
         case .localCandidate(let candidate):
-            events.append(.localCandidate(candidate))
+            report(candidate, ufrag: ice.peek { $0.localCredentials.ufrag })
         case .gatheringComplete:
-            isGatheringDone = true
             events.append(.gatheringComplete)
         case .selectedPair(let pair):
             route = (pair.localAddress, pair.remoteAddress)

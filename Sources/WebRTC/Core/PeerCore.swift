@@ -50,7 +50,7 @@ public struct PeerCore: ~Copyable, Sendable {
     public enum Event: Sendable {
         /// The state changed; failures come with a reason.
         case stateChanged(State, PeerConnectionError?)
-        /// A local candidate was found.
+        /// A local candidate was found. It names its generation in the extension `ufrag`.
         case localCandidate(ICECandidate)
         /// The local description is complete.
         case gatheringComplete
@@ -58,6 +58,10 @@ public struct PeerCore: ~Copyable, Sendable {
         case selectedPair(ICECandidatePair)
         /// A decision of ICE.
         case decision(ICEDecision)
+        /// A candidate of the peer has a name of multicast DNS: ``PeerCore/resolved(_:as:now:)`` is waited for.
+        case nameToResolve(String)
+        /// Checks do not bear this user fragment of ours any more.
+        case ufragRetired(String)
         /// usrsctp has an association for us from here on …
         case associationCreated(SCTPHandle)
         /// … until here.
@@ -128,12 +132,23 @@ public struct PeerCore: ~Copyable, Sendable {
     let sessionID: UInt64
     var state = State.new
     var ice: ICEAgent?
+    /// What ICE agents are made with, once the first one is.
+    var iceSettings: ICEAgent.Configuration?
+    var restart = ICERestart()
+    var remoteNames = RemoteNames()
+    /// Which half of the current exchange our description is.
+    var localKind = SessionDescription.Kind.offer
+    /// An offer of ours has no answer yet.
+    var hasLocalOffer = false
+    /// The version in our `o=` line.
+    var sessionVersion: UInt64 = 1
     var dtls: DTLSTransport?
+    /// Our role, as the first descriptions have it; later ones change nothing (RFC 8842 §5.5).
+    var dtlsRole = DTLSTransport.Role.client
     var channels: DataChannelMultiplexer?
     /// The channels whose losses are recovered below SCTP, where both sides can.
     var recovered: RecoveredChannels?
     var remote: SessionDescription?
-    var isGatheringDone = false
     var isDTLSConnected = false
 
     /// Datagrams of DTLS that came before the peer's description did: a ClientHello outruns signalling. Only from where
@@ -163,6 +178,7 @@ public struct PeerCore: ~Copyable, Sendable {
     #if SRTP
     var media: MediaEcho?
     #endif
+    var ledger = StatsLedger()
 
     /// A core at rest.
     public init(configuration: Configuration, entropy: Entropy) {
@@ -175,10 +191,14 @@ public struct PeerCore: ~Copyable, Sendable {
     // MARK: - Descriptions
 
     /// Whether the local description is complete.
-    public var isGatheringComplete: Bool { isGatheringDone }
+    public var isGatheringComplete: Bool {
+        restart.offered.peek { $0.isGatheringComplete } ?? ice.peek { $0.isGatheringComplete } ?? false
+    }
 
-    /// What names us in STUN checks; empty before the start.
-    public var localUfrag: String { ice.peek { $0.localCredentials.ufrag } ?? "" }
+    /// What names us in STUN checks; empty before the start. After a restart the new one.
+    public var localUfrag: String {
+        restart.offered.peek { $0.localCredentials.ufrag } ?? ice.peek { $0.localCredentials.ufrag } ?? ""
+    }
 
     /// The peer's certificate (DER), once DTLS has checked it.
     public var remoteCertificate: [UInt8]? { isDTLSConnected ? dtls.peek { $0.peerCertificateDER } ?? nil : nil }
@@ -203,31 +223,49 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.pacTimeout = configuration.patience
         settings.stunServers = servers
         settings.reportsDecisions = configuration.reportsDecisions
-        ice = ICEAgent(configuration: settings, entropy: entropy.split())
-        for address in localAddresses { ice?.addLocalAddress(address, now: now) }
-        ice?.gather(now: now)
+        iceSettings = settings
+        restart.addresses = localAddresses
+        localKind = side == .offerer ? .offer : .answer
+        hasLocalOffer = side == .offerer
+        ice = makeAgent(settings, localAddresses, now: now)
         pumpICE()
+    }
+
+    /// An agent that gathers.
+    mutating func makeAgent(
+        _ settings: ICEAgent.Configuration, _ localAddresses: [SocketAddress], now: Timestamp
+    ) -> ICEAgent {
+        var agent = ICEAgent(configuration: settings, entropy: entropy.split())
+        for address in localAddresses { agent.addLocalAddress(address, now: now) }
+        agent.gather(now: now)
+        return agent
     }
 
     /// Our offer or answer, with what candidates were found so far.
     public var localDescription: SessionDescription {
         get throws(PeerConnectionError) {
-            guard let side, let credentials = ice.peek({ $0.localCredentials }) else {
-                throw PeerConnectionError(.invalidState, "no offer was made or taken")
-            }
-            let candidates = (ice.peek { $0.localCandidates } ?? []).filter { $0.kind != .peerReflexive }
+            let isRestarting = restart.offered.peek { _ in true } ?? false
+            guard
+                let credentials = isRestarting
+                    ? restart.offered.peek({ $0.localCredentials }) : ice.peek({ $0.localCredentials })
+            else { throw PeerConnectionError(.invalidState, "no offer was made or taken") }
+            let found = isRestarting ? restart.offered.peek { $0.localCandidates } : ice.peek { $0.localCandidates }
+            let candidates = (found ?? []).filter { $0.kind != .peerReflexive }
             var own = SessionDescription.Parameters(
                 sessionID: sessionID, iceUfrag: credentials.ufrag, icePwd: credentials.password,
                 fingerprints: configuration.certificate.fingerprints.map {
                     .init(algorithm: $0.algorithm, bytes: $0.bytes)
                 },
-                candidates: candidates.map(\.description), endOfCandidates: isGatheringDone)
+                candidates: candidates.map(\.description), endOfCandidates: isGatheringComplete)
+            own.sessionVersion = sessionVersion
             own.maxMessageSize = UInt64(configuration.maxMessageSize)
             own.dreamer = configuration.dreamerAttribute
             if configuration.recoversLosses { own.linkVersion = RecoveredChannels.version }
             own.audioSource = audioSSRC.map { .init(ssrc: $0, cname: "dreamer") }
-            guard side == .answerer else { return .offer(own) }
+            if localKind == .offer { return remote?.subsequentOffer(own) ?? .offer(own) }
             guard let remote else { throw PeerConnectionError(.invalidState, "there is no offer to answer") }
+            // RFC 8842 §5.3: a later answer keeps the roles.
+            if dtls.peek({ _ in true }) ?? false { own.preferredSetup = dtlsRole == .client ? .active : .passive }
             do {
                 return try remote.answer(own)
             } catch {
@@ -236,15 +274,21 @@ public struct PeerCore: ~Copyable, Sendable {
         }
     }
 
-    /// Takes the peer's offer or answer; checks begin. Throws where it cannot lead to a data channel.
+    /// Takes the peer's offer or answer; checks begin. Throws where it cannot lead to a data channel. Where the offer
+    /// restarts ICE, we gather on `localAddresses`, if they are given.
     public mutating func setRemoteDescription(
-        _ description: SessionDescription, now: Timestamp
+        _ description: SessionDescription, localAddresses: [SocketAddress] = [], now: Timestamp
     ) throws(PeerConnectionError) {
-        guard let side, remote == nil, state == .new || state == .connecting else {
+        if !localAddresses.isEmpty { restart.addresses = localAddresses }
+        guard side != nil, state != .closed, state != .failed else {
             throw PeerConnectionError(
-                .invalidState, "a remote description is taken once, after the local side has started")
+                .invalidState, "a remote description is taken after the local side has started and before it ends")
         }
-        try check(description, side)
+        guard remote == nil else {
+            try renegotiate(description, now: now)
+            return
+        }
+        try check(description)
         guard let credentials = ICECredentials(ufrag: description.iceUfrag, password: description.icePwd) else {
             throw PeerConnectionError(
                 .invalidDescription, "a=ice-ufrag or a=ice-pwd is no valid credential (RFC 8839 §5.4)")
@@ -258,17 +302,15 @@ public struct PeerCore: ~Copyable, Sendable {
             throw PeerConnectionError(.invalidState, "\(error)")
         }
         remote = description
+        hasLocalOffer = false
+        dtlsRole = description.dtlsRole
         try makeChannels(description.dtlsRole)
-        for line in description.candidates {
-            guard let candidate = ICECandidate(sdp: line) else { continue }
-            ice?.addRemoteCandidate(candidate, now: now)
-        }
-        // RFC 8838 §4.1: who does not trickle has told all.
-        if description.endOfCandidates || !description.acceptsTrickle { ice?.endOfRemoteCandidates(now: now) }
+        takeCandidates(of: description, now: now)
         setState(.connecting)
         pumpICE()
         let waiting = early
         early = []
+        if !waiting.isEmpty { makeDTLS(now: now) }
         for datagram in waiting { receiveDTLS(datagram.span.bytes, now: now) }
     }
 
@@ -282,38 +324,33 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.ciphers = configuration.ciphers
         do {
             dtls = try DTLSTransport(
-                role: remote.dtlsRole, certificate: configuration.certificate,
+                role: dtlsRole, certificate: configuration.certificate,
                 expectedFingerprints: remote.securityFingerprints, configuration: settings)
         } catch {
             fail(.dtlsFailed, "\(error)")
         }
-        if remote.dtlsRole == .server { dtls?.start(now: now) }
+        if dtlsRole == .server { dtls?.start(now: now) }
     }
 
     /// Whether there is a DTLS session, which is the first thing that costs memory worth mentioning.
     package var hasDTLS: Bool { dtls.peek { _ in true } ?? false }
 
-    private func check(_ description: SessionDescription, _ side: Side) throws(PeerConnectionError) {
-        guard (description.type == .offer) == (side == .answerer) else {
+    /// Whether a description fits what came before it.
+    func check(_ description: SessionDescription) throws(PeerConnectionError) {
+        guard (description.type == .offer) == (localKind == .answer) else {
             throw PeerConnectionError(
                 .invalidDescription, "an answer belongs to an offer of ours, an offer to an answer of ours")
         }
         guard !description.isRejected, description.sctpPort != 0 else {
             throw PeerConnectionError(.invalidDescription, "the peer refuses data channels (port 0, RFC 8841 §10)")
         }
-        guard side == .offerer else { return }
+        guard localKind == .offer else { return }
         let offer = try localDescription
         do {
             try offer.check(answer: description)
         } catch {
             throw PeerConnectionError(.invalidDescription, "\(error)")
         }
-    }
-
-    /// Takes a candidate that was signalled later; `nil` says that there are no more.
-    public mutating func addRemoteCandidate(_ candidate: ICECandidate?, now: Timestamp) {
-        if let candidate { ice?.addRemoteCandidate(candidate, now: now) } else { ice?.endOfRemoteCandidates(now: now) }
-        pumpICE()
     }
 
     private mutating func makeChannels(_ role: DTLSTransport.Role) throws(PeerConnectionError) {
@@ -332,7 +369,8 @@ public struct PeerCore: ~Copyable, Sendable {
         }
         if let handle = channels?.handle { events.append(.associationCreated(handle)) }
         if configuration.recoversLosses, remote?.linkVersion == RecoveredChannels.version {
-            recovered = RecoveredChannels(settings, maxPacketSize: configuration.maxDatagramSize - DTLSTransport.recordOverhead)
+            recovered = RecoveredChannels(
+                settings, maxPacketSize: configuration.maxDatagramSize - DTLSTransport.recordOverhead)
         }
         let waiting = pending
         pending = []
@@ -382,6 +420,8 @@ public struct PeerCore: ~Copyable, Sendable {
         early = []
         dtls?.close()
         ice?.close()
+        restart = ICERestart()
+        remoteNames = RemoteNames()
         pumpICE()
     }
 }

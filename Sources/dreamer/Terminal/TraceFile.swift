@@ -28,6 +28,8 @@ final class TraceFile: Sendable {
         case .localCandidate(let candidate):
             object["event"] = "candidate"
             object["candidate"] = .string(candidate.description)
+        case .gatheringComplete:
+            object["event"] = "gathered"
         case .channel(let channel):
             object["event"] = "channel"
             object["label"] = .string(channel.label)
