@@ -5,7 +5,9 @@ import WebRTC
 import Wire
 
 /// Channels and messages with Chromium and Firefox.
-@Suite("browsers: channels", .serialized, .enabled(if: !Browser.Kind.installed.isEmpty, "there is no browser"))
+@Suite(
+    "browsers: channels", .serialized, .timeLimit(.minutes(2)),
+    .enabled(if: !Browser.Kind.installed.isEmpty, "there is no browser"))
 struct BrowserChannelTests {
     private func connected(_ kind: Browser.Kind) async throws -> Meeting {
         let meeting = try await Meeting(try await Browsers.shared.browser(kind))
@@ -58,6 +60,14 @@ struct BrowserChannelTests {
         }
     }
 
+    private func exchange(_ meeting: Meeting, _ channel: DataChannel) async throws {
+        if channel.options.reliability == .reliable {
+            try await meeting.exchange(channel)
+        } else {
+            try await meeting.exchangeUnreliably(channel)
+        }
+    }
+
     @Test("every kind of channel, opened by us, by the page and by both", arguments: Browser.Kind.installed)
     func kinds(_ kind: Browser.Kind) async throws {
         let meeting = try await connected(kind)
@@ -68,20 +78,20 @@ struct BrowserChannelTests {
                 "event": "channel", "connection": meeting.name, "label": .string(ours.label),
             ])
             variety.expect(event)
-            try await meeting.exchange(ours)
+            try await exchange(meeting, ours)
 
             let label = "their \(variety.name)"
             try await browser.perform("open", meeting.name, .string(label), variety.json())
             let theirs = try await meeting.channel(label)
             #expect(theirs.options == variety.options())
-            try await meeting.exchange(theirs)
+            try await exchange(meeting, theirs)
 
             let both = JSON.string("both \(variety.name)")
             let id = 100 + 2 * index
             try await browser.perform("open", meeting.name, both, variety.json(negotiatedID: Int64(id)))
             let negotiated = try meeting.connection.createDataChannel(
                 "both \(variety.name)", options: variety.options(negotiatedID: UInt16(id)))
-            try await meeting.exchange(negotiated)
+            try await exchange(meeting, negotiated)
         }
         try await meeting.close()
     }

@@ -6,7 +6,9 @@ import WebRTC
 import Wire
 
 /// Connections with Chromium and Firefox: how they come up, change their path, and end.
-@Suite("browsers: connections", .serialized, .enabled(if: !Browser.Kind.installed.isEmpty, "there is no browser"))
+@Suite(
+    "browsers: connections", .serialized, .timeLimit(.minutes(2)),
+    .enabled(if: !Browser.Kind.installed.isEmpty, "there is no browser"))
 struct BrowserConnectionTests {
     @Test("either side offers, with all candidates or one by one", arguments: Browser.Kind.installed, Offerer.allCases)
     func connects(_ kind: Browser.Kind, _ offerer: Offerer) async throws {

@@ -5,7 +5,9 @@ import WebRTC
 import Wire
 
 /// A lot of data with Chromium and Firefox: `DREAMER_BROWSER_MB` megabytes each way, 1,000 for the figures.
-@Suite("browsers: transfer", .serialized, .enabled(if: !Browser.Kind.installed.isEmpty, "there is no browser"))
+@Suite(
+    "browsers: transfer", .serialized, .timeLimit(.minutes(10)),
+    .enabled(if: !Browser.Kind.installed.isEmpty, "there is no browser"))
 struct BrowserTransferTests {
     private static let size: Int64 = {
         let text = ProcessInfo.processInfo.environment["DREAMER_BROWSER_MB"]

@@ -190,6 +190,26 @@ final class Meeting: Sendable {
         }
     }
 
+    /// Sends on a channel that may lose messages until one comes back.
+    func exchangeUnreliably(_ channel: DataChannel) async throws {
+        try await withThrowingTaskGroup(of: DataChannel.Message?.self) { group in
+            group.addTask {
+                var messages = channel.messages.makeAsyncIterator()
+                return try await messages.next()
+            }
+            group.addTask {
+                while !Task.isCancelled {
+                    try await channel.send("perhaps")
+                    try? await Task.sleep(for: .milliseconds(100))
+                }
+                return nil
+            }
+            let first = try await group.next()
+            #expect(first == .text("perhaps"))
+            group.cancelAll()
+        }
+    }
+
     /// Ends the connection from our side; the page must see its channels close.
     func close() async throws {
         connection.close()
