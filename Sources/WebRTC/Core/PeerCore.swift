@@ -220,7 +220,9 @@ public struct PeerCore: ~Copyable, Sendable {
     public var localDescription: SessionDescription {
         get throws(PeerConnectionError) {
             let isRestarting = restart.offered.peek { _ in true } ?? false
-            guard let credentials = isRestarting ? restart.offered.peek({ $0.localCredentials }) : ice.peek({ $0.localCredentials })
+            guard
+                let credentials = isRestarting
+                    ? restart.offered.peek({ $0.localCredentials }) : ice.peek({ $0.localCredentials })
             else { throw PeerConnectionError(.invalidState, "no offer was made or taken") }
             let found = isRestarting ? restart.offered.peek { $0.localCandidates } : ice.peek { $0.localCandidates }
             let candidates = (found ?? []).filter { $0.kind != .peerReflexive }

@@ -21,9 +21,11 @@ actor Browsers {
 
     func browser(_ kind: Browser.Kind, hidesAddresses: Bool = false) async throws -> Browser {
         let key = Kind(kind: kind, hidesAddresses: hidesAddresses)
-        let task = running[key] ?? Task {
-            try await Browser(kind, hidesAddresses: hidesAddresses, in: namespace)
-        }
+        let task =
+            running[key]
+            ?? Task {
+                try await Browser(kind, hidesAddresses: hidesAddresses, in: namespace)
+            }
         running[key] = task
         return try await task.value
     }
