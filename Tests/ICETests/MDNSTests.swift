@@ -11,7 +11,8 @@ struct MDNSTests {
     /// A response with records, each a name (as bytes), a type, a class, a lifetime and data.
     private static func response(
         flags: UInt16 = 0x8400, questions: [[UInt8]] = [],
-        _ records: [(name: [UInt8], type: UInt16, class: UInt16, lifetime: UInt32, data: [UInt8])], counted: UInt16? = nil
+        _ records: [(name: [UInt8], type: UInt16, class: UInt16, lifetime: UInt32, data: [UInt8])],
+        counted: UInt16? = nil
     ) -> [UInt8] {
         var writer = ByteWriter()
         for field: UInt16 in [0, flags, UInt16(questions.count), counted ?? UInt16(records.count), 0, 0] {
@@ -43,7 +44,8 @@ struct MDNSTests {
     @Test("a question is written as RFC 1035 has it, without identifier and flags")
     func query() throws {
         let bytes = try #require(MDNSMessage.query(for: "Ab.local", .aaaa))
-        #expect(bytes == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0x61, 0x62, 5] + Array("local".utf8) + [0, 0, 28, 0, 1])
+        #expect(
+            bytes == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0x61, 0x62, 5] + Array("local".utf8) + [0, 0, 28, 0, 1])
         #expect(MDNSMessage.query(for: "a..local", .a) == nil)
         #expect(MDNSMessage.query(for: String(repeating: "a", count: 64) + ".local", .a) == nil)
         #expect(MDNSMessage.query(for: Array(repeating: "abcdefghi", count: 30).joined(separator: "."), .a) == nil)
@@ -99,7 +101,10 @@ struct MDNSTests {
         var entropy = Entropy(seed: seed)
         let good = Self.response(
             questions: [Self.labels(Self.name)],
-            [([0xC0, 12], 1, 1, 120, [10, 0, 0, 1]), (Self.labels(Self.name), 28, 1, 120, [UInt8](repeating: 1, count: 16))])
+            [
+                ([0xC0, 12], 1, 1, 120, [10, 0, 0, 1]),
+                (Self.labels(Self.name), 28, 1, 120, [UInt8](repeating: 1, count: 16)),
+            ])
         for end in 0..<good.count { #expect(addresses(Array(good[..<end])).count <= 1, "seed \(seed)") }
         for _ in 0..<5000 {
             var bytes = good
@@ -136,7 +141,8 @@ struct MDNSTests {
         var now = Self.start
         while true {
             let (datagrams, events, next) = drain(&lookup)
-            #expect(datagrams.allSatisfy { $0.source == Self.source && $0.destination.description == "224.0.0.251:5353" })
+            #expect(
+                datagrams.allSatisfy { $0.source == Self.source && $0.destination.description == "224.0.0.251:5353" })
             sent += datagrams.map { _ in now - Self.start }
             guard let next else {
                 #expect(events == [.notFound] && now - Self.start == .seconds(5))

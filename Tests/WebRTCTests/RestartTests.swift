@@ -170,25 +170,35 @@ extension PeerCoreTests {
         pair.offerer.restartICE()
         try pair.offerer.offerAgain(localAddresses: [CorePair.addresses.0], servers: [], now: now)
         let offer = try pair.offerer.localDescription
-        #expect(throws: PeerConnectionError(.invalidState, "")) { try pair.offerer.offerAgain(localAddresses: [], servers: [], now: now) }
+        #expect(throws: PeerConnectionError(.invalidState, "")) {
+            try pair.offerer.offerAgain(localAddresses: [], servers: [], now: now)
+        }
         var other = offer
         other.fingerprints = [.init(algorithm: "sha-256", bytes: [UInt8](repeating: 7, count: 32))]
-        #expect(throws: PeerConnectionError(.invalidDescription, "")) { try pair.answerer.setRemoteDescription(other, now: now) }
+        #expect(throws: PeerConnectionError(.invalidDescription, "")) {
+            try pair.answerer.setRemoteDescription(other, now: now)
+        }
         try pair.answerer.setRemoteDescription(offer, now: now)
         var answer = try pair.answerer.localDescription
         let right = answer
         (answer.iceUfrag, answer.icePwd) = ("abcdefgh", "abcdefghijklmnopqrstuvwx")
         answer.fingerprints = other.fingerprints
-        #expect(throws: PeerConnectionError(.invalidDescription, "")) { try pair.offerer.setRemoteDescription(answer, now: now) }
+        #expect(throws: PeerConnectionError(.invalidDescription, "")) {
+            try pair.offerer.setRemoteDescription(answer, now: now)
+        }
         // Firefox answers so.
         var answered = right
         answered.setup = .active
         try pair.offerer.setRemoteDescription(answered, now: now)
-        #expect(throws: PeerConnectionError(.invalidState, "")) { try pair.offerer.setRemoteDescription(right, now: now) }
+        #expect(throws: PeerConnectionError(.invalidState, "")) {
+            try pair.offerer.setRemoteDescription(right, now: now)
+        }
         // New credentials in an answer to an offer that asked for none.
         try pair.offerer.offerAgain(localAddresses: [], servers: [], now: now)
         (answered.iceUfrag, answered.icePwd) = ("abcdefgh", "abcdefghijklmnopqrstuvwx")
-        #expect(throws: PeerConnectionError(.invalidDescription, "")) { try pair.offerer.setRemoteDescription(answered, now: now) }
+        #expect(throws: PeerConnectionError(.invalidDescription, "")) {
+            try pair.offerer.setRemoteDescription(answered, now: now)
+        }
         try Self.send(1000, &pair)
         let isThere = pair.run(for: .seconds(5)) { $0.messages.1.count == 1 }
         let areConnected = pair.areConnected

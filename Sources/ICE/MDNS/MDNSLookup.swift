@@ -35,6 +35,7 @@ public struct MDNSLookup: ~Copyable, Sendable, SansIO {
         advance(now)
     }
 
+    /// Takes what came to the group's port; anything but a useful response is dropped.
     public mutating func receive(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) {
@@ -44,8 +45,10 @@ public struct MDNSLookup: ~Copyable, Sendable, SansIO {
         if !addresses.isEmpty { finish(.found(addresses)) }
     }
 
+    /// Tells that time has passed. Early and repeated calls are harmless.
     public mutating func handleTimeout(now: Timestamp) { advance(now) }
 
+    /// The next thing to do. Ask until the answer is ``Output/wait(until:)``.
     public mutating func nextOutput() -> Output<Event> {
         guard head < outputs.count else { return .wait(until: isOver ? nil : min(nextQuery, end)) }
         defer { head += 1 }

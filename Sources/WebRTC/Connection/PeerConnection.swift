@@ -501,7 +501,8 @@ extension PeerConnection {
 
     /// Asks for a name on the links of the sockets.
     private func resolve(_ name: String, _ sockets: [EndpointSocket]) {
-        MulticastResolver.resolve(name, from: sockets.map(\.localAddress.ip), loop: endpoint.loop) { [weak self] found in
+        MulticastResolver.resolve(name, from: sockets.map(\.localAddress.ip), loop: endpoint.loop) {
+            [weak self] found in
             guard let self else { return }
             guarded.withLock { $0.core.resolved(name, as: found, now: self.endpoint.loop.now) }
             process()

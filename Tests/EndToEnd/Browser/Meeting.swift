@@ -21,9 +21,11 @@ actor Browsers {
 
     func browser(_ kind: Browser.Kind, hidesAddresses: Bool = false) async throws -> Browser {
         let key = Kind(kind: kind, hidesAddresses: hidesAddresses)
-        let task = running[key] ?? Task {
-            try await Browser(kind, hidesAddresses: hidesAddresses, in: namespace)
-        }
+        let task =
+            running[key]
+            ?? Task {
+                try await Browser(kind, hidesAddresses: hidesAddresses, in: namespace)
+            }
         running[key] = task
         return try await task.value
     }
@@ -187,6 +189,26 @@ final class Meeting: Sendable {
             #expect(echoes == sent)
         } else {
             #expect(Set(echoes) == Set(sent))
+        }
+    }
+
+    /// Sends on a channel that may lose messages until one comes back.
+    func exchangeUnreliably(_ channel: DataChannel) async throws {
+        try await withThrowingTaskGroup(of: DataChannel.Message?.self) { group in
+            group.addTask {
+                var messages = channel.messages.makeAsyncIterator()
+                return try await messages.next()
+            }
+            group.addTask {
+                while !Task.isCancelled {
+                    try await channel.send("perhaps")
+                    try? await Task.sleep(for: .milliseconds(100))
+                }
+                return nil
+            }
+            let first = try await group.next()
+            #expect(first == .text("perhaps"))
+            group.cancelAll()
         }
     }
 

@@ -106,7 +106,8 @@ class Channel {
         count.largest = Math.max(count.largest, length);
         if (isText) count.texts += 1;
         else if (this.mode === "count" && !isPattern(new Uint8Array(data), this.thorough)) count.wrong += 1;
-        if (this.mode === "echo") this.channel.send(data);
+        // The other side may have closed the channel after its message.
+        if (this.mode === "echo" && this.channel.readyState === "open") this.channel.send(data);
         if (this.mode === "tell") this.tell("message", { text: isText ? data : null, length });
         if (this.awaited && count.bytes >= this.awaited.bytes) {
             this.awaited.resolve({ ...count, seconds: (count.lastAt - count.firstAt) / 1000 });
