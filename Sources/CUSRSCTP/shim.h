@@ -82,6 +82,14 @@ static inline int cusrsctp_set_path(
 }
 
 // Closing drops what is queued and sends ABORT at once (RFC 6458 §8.1.4).
+/* DATA chunks that wait to be sent or to be acknowledged. */
+static inline size_t cusrsctp_outstanding(struct socket *socket) {
+    struct sctp_status status = {0};
+    socklen_t length = sizeof status;
+    if (usrsctp_getsockopt(socket, IPPROTO_SCTP, SCTP_STATUS, &status, &length) != 0) return 0;
+    return (size_t)status.sstat_unackdata + status.sstat_penddata;
+}
+
 static inline int cusrsctp_set_linger_zero(struct socket *socket) {
     struct linger linger;
     linger.l_onoff = 1;

@@ -115,6 +115,12 @@ public struct SCTPAssociation: ~Copyable, @unchecked Sendable {
         outbox.take(into: &buffer)
     }
 
+    /// DATA chunks that the peer has not acknowledged, or that were not sent yet.
+    var outstanding: Int {
+        guard let pointer = socket.pointer, isConnecting else { return 0 }
+        return SCTPRuntime.shared.call { cusrsctp_outstanding(pointer) }
+    }
+
     /// Ends the association gracefully (RFC 9260 §9.2): what is queued is delivered first.
     public mutating func shutdown() {
         guard let pointer = socket.pointer, isConnecting else { return }

@@ -40,13 +40,18 @@ struct CorePair: ~Copyable {
     private var outbox = PeerOutbox()
     private var deadlines: (Timestamp?, Timestamp?) = (nil, nil)
 
-    init(seed: UInt64) throws {
-        let certificates = (try DTLSCertificate.generate(), try DTLSCertificate.generate())
+    init(seed: UInt64, recoversLosses: Bool = true) throws {
+        var settings = (
+            PeerCore.Configuration(certificate: try DTLSCertificate.generate()),
+            PeerCore.Configuration(certificate: try DTLSCertificate.generate())
+        )
+        settings.0.recoversLosses = recoversLosses
+        settings.1.recoversLosses = recoversLosses
         entropy = Entropy(seed: seed)
         now = Timeline.now
         nextTick = now
-        offerer = PeerCore(configuration: .init(certificate: certificates.0), entropy: entropy.split())
-        answerer = PeerCore(configuration: .init(certificate: certificates.1), entropy: entropy.split())
+        offerer = PeerCore(configuration: settings.0, entropy: entropy.split())
+        answerer = PeerCore(configuration: settings.1, entropy: entropy.split())
     }
 
     /// Exchanges descriptions; `change` may falsify the answer.

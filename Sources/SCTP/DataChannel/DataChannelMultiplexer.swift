@@ -106,6 +106,13 @@ public struct DataChannelMultiplexer: ~Copyable, @unchecked Sendable {
         association.takeOutgoing(into: &buffer)
     }
 
+    /// How much was accepted for sending and is not known to have arrived: bytes that wait here and chunks that usrsctp
+    /// holds. 0 when all of it has.
+    public var outstanding: Int {
+        guard phase != .down else { return 0 }
+        return channels.reduce(association.outstanding) { $0 + ($1?.queue.byteCount ?? 0) }
+    }
+
     /// Changes how much usrsctp holds for sending, unacknowledged bytes included.
     public mutating func setSendBuffer(_ bytes: Int) {
         association.setSendBuffer(bytes)

@@ -45,7 +45,7 @@ public struct WebRTCTransport: SwarmTransport {
             link.adopt(control: control, bulk: bulk)
             return (link, try await connection.createOffer().description)
         } catch {
-            connection.close()
+            connection.abort()
             throw error
         }
     }
@@ -57,7 +57,7 @@ public struct WebRTCTransport: SwarmTransport {
             let description = try SessionDescription(parsing: offer, type: .offer)
             return (link, try await connection.accept(offer: description).description)
         } catch {
-            connection.close()
+            connection.abort()
             throw error
         }
     }
@@ -132,7 +132,7 @@ final class WebRTCLink: OfferedLink {
             state.bulk = nil
         }
         connection.setHandler(nil)
-        connection.close()
+        connection.abort()
     }
 
     // MARK: - Channels

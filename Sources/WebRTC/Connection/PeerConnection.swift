@@ -294,10 +294,27 @@ public final class PeerConnection: Sendable {
 
     // MARK: - Closing
 
-    /// Ends the connection and tells the peer. Repeated calls are harmless.
+    /// Ends the connection once the peer has all that was accepted for sending, and tells it; at once where nothing is
+    /// outstanding. Nothing can be sent from now on. Repeated calls are harmless.
+    ///
+    /// Wait for ``closed()`` before the endpoint is closed, or what is outstanding is lost.
     public func close() {
         guarded.withLock { $0.core.close(now: endpoint.loop.now) }
         endpoint.loop.execute { [self] in process() }
+    }
+
+    /// Ends the connection at once and tells the peer; what is on its way is lost. Repeated calls are harmless.
+    public func abort() {
+        guarded.withLock { $0.core.abort() }
+        endpoint.loop.execute { [self] in process() }
+    }
+
+    /// Waits until the connection has ended, whoever ended it.
+    public func closed() async {
+        // A task that is cancelled waits no longer.
+        try? await wait("the end") { (state) throws(PeerConnectionError) in
+            state.state == .closed || state.state == .failed
+        }
     }
 
     /// Has events handed to `handler` on the event loop's thread, with no lock held.

@@ -52,8 +52,8 @@ enum Rehearsal {
             offerer.handleTimeout(now: now)
             answerer.handleTimeout(now: now)
         }
-        offerer.close(now: now)
-        answerer.close(now: now)
+        offerer.abort()
+        answerer.abort()
     }
 
     /// Hands one side's packets to the other; answers whether there were any.

@@ -7,7 +7,7 @@ extension PeerCore {
     public mutating func openChannel(
         label: String, options: DataChannel.Options
     ) throws(PeerConnectionError) -> ChannelKey {
-        guard state != .closed, state != .failed else {
+        guard state != .closed, state != .failed, !closing.isWanted else {
             throw PeerConnectionError(.closed, "no channel can be opened on a connection that is closed")
         }
         lastKey += 1
@@ -62,7 +62,7 @@ extension PeerCore {
     public mutating func send(
         on key: ChannelKey, isText: Bool, count: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void
     ) throws(PeerConnectionError) {
-        guard let place = channelOf[key] else { throw PeerConnectionError(.closed, "the channel is not open") }
+        guard let place = channelOf[key], !closing.isWanted else { throw PeerConnectionError(.closed, "the channel is not open") }
         do {
             try onCarrier(place.carrier) { (channels) throws(SCTPError) in
                 try channels.send(place.id, isText: isText, byteCount: count, fill: fill)
@@ -140,7 +140,7 @@ extension PeerCore {
             switch reason {
             case .shutDown, .aborted(cause: 0), .aborted(cause: 12):
                 // RFC 9260 §3.3.10.12: the peer's user closed.
-                close(now: .zero)
+                abort()
             default:
                 fail(.sctpFailed, "the SCTP association ended: \(reason)")
             }

@@ -70,6 +70,7 @@ extension PeerCore {
             pumpDTLS(now: now)
         }
         recovered?.handleTimeout(now: now)
+        if closing.isWanted { settleClosing(now: now) }
     }
 
     /// Looks at what usrsctp's timers did.
@@ -93,10 +94,12 @@ extension PeerCore {
         }
         if includingEvents { takeEvents(into: &outbox, readsMessages: readsMessages) }
         pumpOutgoing(now: now)
+        if closing.isWanted { settleClosing(now: now) }
         takeDatagrams(into: &outbox)
         outbox.deadline = iceDeadline
         if isHandshaking { note(dtls.peek { $0.nextTimeout } ?? nil, in: &outbox.deadline) }
         note(recovered.peek { $0.nextDeadline } ?? nil, in: &outbox.deadline)
+        note(closing.deadline, in: &outbox.deadline)
         if !includingEvents {
             outbox.hasMore =
                 !events.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false)
@@ -132,6 +135,7 @@ extension PeerCore {
             outbox.arrival = handle(event, of: .recovered(flow))
         }
         outbox.hasMore = outbox.arrival != nil
+        if closing.peerHasClosed, outbox.arrival == nil { settlePeersClosing() }
         for event in events { ledger.note(event, transport) }
         if let arrival = outbox.arrival { ledger.received(on: arrival.channel, outbox.message.byteCount) }
         swap(&outbox.events, &events)
@@ -219,7 +223,7 @@ extension PeerCore {
                     fail(.sctpFailed, "the SCTP association cannot start: \(error)")
                 }
             case .closed:
-                close(now: now)
+                closing.peerHasClosed = true
             case .failed(let error):
                 fail(.dtlsFailed, "\(error)")
             }

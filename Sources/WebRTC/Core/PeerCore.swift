@@ -42,7 +42,7 @@ public struct PeerCore: ~Copyable, Sendable {
         case disconnected
         /// The connection is lost for good.
         case failed
-        /// ``PeerCore/close(now:)`` was called, or the peer closed.
+        /// ``PeerCore/close(now:)`` or ``PeerCore/abort()`` was called, or the peer closed.
         case closed
     }
 
@@ -179,6 +179,7 @@ public struct PeerCore: ~Copyable, Sendable {
     var media: MediaEcho?
     #endif
     var ledger = StatsLedger()
+    var closing = Closing()
 
     /// A core at rest.
     public init(configuration: Configuration, entropy: Entropy) {
@@ -390,39 +391,11 @@ public struct PeerCore: ~Copyable, Sendable {
     /// Ends everything because of a failure.
     mutating func fail(_ code: PeerConnectionError.Code, _ message: String) {
         guard state != .closed, state != .failed else { return }
+        // A peer that has said good-bye answers nothing more.
+        guard !closing.peerHasClosed else { return abort() }
         // The reason comes before the channels' end, so that whoever reads them learns it.
         setState(.failed, PeerConnectionError(code, message))
-        end()
-    }
-
-    /// Ends the connection; what tells the peer waits in the next drain. Repeated calls are harmless.
-    public mutating func close(now: Timestamp) {
-        guard state != .closed else { return }
-        end()
-        setState(.closed)
-    }
-
-    private mutating func end() {
-        if let handle = channels?.handle {
-            channels?.abort()
-            sendPlainPackets()
-            events.append(.associationEnded(handle))
-        }
-        for handle in recovered?.end() ?? [] { events.append(.associationEnded(handle)) }
-        recovered = nil
-        for key in Set(channelOf.keys).union(pending.map(\.key)).sorted(by: { $0.number < $1.number }) {
-            events.append(.channelClosed(key))
-        }
-        channels = nil
-        keyOf = [:]
-        channelOf = [:]
-        pending = []
-        early = []
-        dtls?.close()
-        ice?.close()
-        restart = ICERestart()
-        remoteNames = RemoteNames()
-        pumpICE()
+        end(isAborting: true)
     }
 }
 

@@ -87,6 +87,9 @@ struct RecoveredChannels: ~Copyable {
         peek(flow) { $0.bufferedAmount(id) } ?? 0
     }
 
+    /// What was accepted for sending and is not known to have arrived.
+    var outstanding: Int { (urgent.peek { $0.outstanding } ?? 0) + (bulk.peek { $0.outstanding } ?? 0) }
+
     /// Makes the association of a flow; answers its handle if it is new.
     mutating func prepare(_ flow: Flow) throws(SCTPError) -> SCTPHandle? {
         guard peek(flow, { _ in true }) == nil else { return nil }

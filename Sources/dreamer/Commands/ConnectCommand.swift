@@ -30,7 +30,18 @@ struct ConnectCommand: AsyncParsableCommand {
         // A person carries the answer, and may take a day.
         settings.patience = .seconds(24 * 3600)
         let peer = PeerConnection(endpoint: endpoint, configuration: settings)
-        defer { peer.close() }
+        do {
+            try await converse(peer, trace)
+        } catch {
+            peer.abort()
+            throw error
+        }
+        // What was sent last still has to arrive.
+        peer.close()
+        await peer.closed()
+    }
+
+    private func converse(_ peer: PeerConnection, _ trace: TraceFile?) async throws {
         let (incoming, arrived) = AsyncStream<DataChannel>.makeStream()
         peer.setHandler { event in
             trace?.write(event, of: "peer")
