@@ -79,6 +79,11 @@ public struct ReliableLink: ~Copyable, Sendable {
     private var probeCount = 0
     private var probesDue = 0
     private var lastActivity: Int64 = 0
+    /// Since when packets take the present path; older ones say nothing about it.
+    private var pathSince = Int64.min
+    /// Bytes of the first flow that were sent in a round trip, and in which.
+    private var urgentBytes = 0
+    private var urgentRound: UInt64 = 0
     /// Whether pacing or the window, not a lack of data, ended the last transmission.
     private var isPaced = false
     /// What became of packets.
@@ -108,10 +113,14 @@ public struct ReliableLink: ~Copyable, Sendable {
     /// What the controller does.
     var phase: RateController.Phase { controller.phase }
 
+    /// Whether the round trip is so short that no queue on the path matters.
+    public var isShort: Bool { controller.isShort }
+
     /// How much an association should hold for sending so that this link never runs dry, in bytes: twice what is under way,
     /// and more while it is not known how much that will be. Over a short path the round trip is made of our own buffers.
-    public var usefulBuffer: Int {
-        guard rtt.hasSample else { return 0 }
+    /// `nil` before anything is known.
+    public var usefulBuffer: Int? {
+        guard rtt.hasSample else { return nil }
         let roundTrip = controller.isShort ? controller.leastRoundTrip : rtt.smoothed
         let trips = controller.phase == .startup ? 4.0 : 2.0
         return Int(min(trips * controller.deliveryRate * Double(roundTrip) * 1e-9, 1e9))
@@ -175,6 +184,7 @@ extension ReliableLink {
             number = full
         }
         lastActivity = now
+        var hasAck = false
         while reader.remaining > 0 {
             switch try reader.readUInt8() {
             case RecoveryHeader.dataFrame:
@@ -188,6 +198,9 @@ extension ReliableLink {
                 }
                 guard isKept else { return false }
             case RecoveryHeader.ackFrame:
+                // One a packet: each costs a walk over what is in flight.
+                guard !hasAck else { return false }
+                hasAck = true
                 guard try ack.read(from: &reader, expected: detector.largestAcked.map { $0 + 1 } ?? 0),
                     acknowledge(now)
                 else { return false }
@@ -216,13 +229,14 @@ extension ReliableLink {
         else { return false }
         guard outcome.ackedBytes > 0 else { return true }
         var roundTrip: Int64?
-        if let sentAt = outcome.largestSentAt, wasLargest.map({ ack.largest > $0 }) ?? true {
+        if let sentAt = outcome.largestSentAt, sentAt >= pathSince, wasLargest.map({ ack.largest > $0 }) ?? true {
             rtt.update(sample: now - sentAt, ackDelay: ack.delay)
             roundTrip = max(1, rtt.latest - min(ack.delay, ReceivedNumbers.maxAckDelay))
         }
         delivered += UInt64(outcome.ackedBytes)
         deliveredAt = now
         if let newest = outcome.newest { firstSentAt = newest.sentAt }
+        if let newest = outcome.newest, newest.sentAt < pathSince { outcome.newest = nil }
         probeCount = 0
         probesDue = 0
         findLosses(now, &outcome)
@@ -247,25 +261,27 @@ extension ReliableLink {
     /// Puts what may leave now behind the packets of `buffer`, each for one DTLS record.
     public mutating func transmit(into buffer: inout PacketBuffer, now: Timestamp) {
         let now = now.nanoseconds
+        nextSendAt = max(nextSendAt, now - (isPaced ? Self.latenessCredit : Self.pacingCredit))
+        nextSendAt = min(nextSendAt, now + max(rtt.smoothed, Self.latenessCredit))
         isPaced = false
-        nextSendAt = max(nextSendAt, now - Self.pacingCredit)
         let limit = controller.window
+        if urgentRound != controller.round {
+            urgentRound = controller.round
+            urgentBytes = 0
+        }
+        let urgentLimit = max(Self.urgentPackets * (configuration.maxPacketSize + configuration.overhead), limit / 10)
         while true {
             let flow = outgoing0.hasData ? 0 : 1
             let isProbe = probesDue > 0
             guard isProbe || outgoing0.hasData || outgoing1.hasData else { break }
-            if !isProbe {
-                // The first flow is small and waits for nothing but a window that is far overdrawn.
-                guard detector.inFlight < (flow == 0 ? 2 * limit : limit) else {
-                    isPaced = true
-                    break
-                }
-                guard flow == 0 || nextSendAt <= now else {
-                    isPaced = true
-                    break
-                }
+            // A little of the first flow waits for nothing; the rest of it is like any other data.
+            let isUrgent = flow == 0 && urgentBytes < urgentLimit && detector.inFlight < 2 * limit
+            if !isProbe, !isUrgent, detector.inFlight >= limit || nextSendAt > now {
+                isPaced = true
+                break
             }
-            send(flow: flow, into: &buffer, now)
+            let size = send(flow: flow, into: &buffer, now)
+            if flow == 0 { urgentBytes += size }
             if isProbe { probesDue -= 1 }
         }
         if !isPaced, detector.inFlight < limit {
@@ -274,7 +290,8 @@ extension ReliableLink {
         if received.isDue(now: now) { sendAck(into: &buffer, now) }
     }
 
-    private mutating func send(flow: Int, into buffer: inout PacketBuffer, _ now: Int64) {
+    /// Sends one packet and answers its size on the path.
+    private mutating func send(flow: Int, into buffer: inout PacketBuffer, _ now: Int64) -> Int {
         let limit = configuration.maxPacketSize
         if detector.inFlight == 0 {
             firstSentAt = now
@@ -317,7 +334,8 @@ extension ReliableLink {
         _ = detector.packetSent(packet)
         statistics.packetsSent &+= 1
         lastActivity = now
-        nextSendAt += Int64(Double(size) * 1e9 / controller.pacingRate)
+        nextSendAt += Int64(min(Double(size) * 1e9 / controller.pacingRate, 1e9))
+        return size
     }
 
     private mutating func sendAck(into buffer: inout PacketBuffer, _ now: Int64) {
@@ -340,6 +358,11 @@ extension ReliableLink {
     private static let pacingStep: Int64 = 500_000
     /// How much credit a pause leaves (nanoseconds).
     fileprivate static let pacingCredit: Int64 = 1_000_000
+    /// How late a loop may come to a packet that waited for its time without that slowing the flow down (nanoseconds). What
+    /// was missed would otherwise be taken for what the path can deliver.
+    fileprivate static let latenessCredit: Int64 = 25_000_000
+    /// Packets of the first flow that wait for nothing, each round trip.
+    fileprivate static let urgentPackets = 16
     /// How long an idle link keeps its memory (nanoseconds).
     private static let idleTime: Int64 = 1_000_000_000
     /// Probes in a row after which the path is taken for stalled (RFC 9002 §7.6.1: three).
@@ -379,6 +402,22 @@ extension ReliableLink {
             if !outgoing0.hasData, !outgoing1.hasData { outgoing1.markOldestLost(configuration.maxPacketSize) }
             if probeCount == Self.stallProbes { controller.pathStalled() }
         }
+    }
+
+    /// The datagrams take another way from here on, whose round trip is `roundTrip`: what was learnt of the old one says
+    /// nothing about it (RFC 9000 §9.4).
+    public mutating func pathChanged(roundTrip: Duration?, now: Timestamp) {
+        pathSince = now.nanoseconds
+        let initial = max(1, (roundTrip ?? configuration.roundTrip).nanoseconds)
+        rtt = RoundTripTime(initial: initial)
+        controller = RateController(packetSize: configuration.maxPacketSize + configuration.overhead, roundTrip: initial)
+        pathReturned()
+    }
+
+    /// The path carries datagrams again: a probe finds out at once what was lost meanwhile.
+    public mutating func pathReturned() {
+        probeCount = 0
+        if detector.inFlight > 0 { probesDue = 2 }
     }
 
     /// Gives back memory that an idle link holds. Call it now and then.

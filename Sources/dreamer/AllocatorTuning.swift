@@ -15,7 +15,8 @@ enum AllocatorTuning {
     /// Sets what can be set, and for the rest starts the program anew, once; a variable that the user has set stays.
     static func apply() {
         SCTPRuntime.tuneAllocator()
-        guard getenv(variable) == nil else { return }
+        // A privileged program is not started anew: the loader may take the variable away each time.
+        guard getenv(variable) == nil, getauxval(UInt(AT_SECURE)) == 0 else { return }
         // The path itself, so that the process keeps its name.
         var path = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
         guard readlink("/proc/self/exe", &path, Int(PATH_MAX)) > 0 else { return }

@@ -101,3 +101,60 @@ struct PathTests {
         #expect(deadlines.0 == nil && deadlines.1 == nil)
     }
 }
+
+/// What hosts and applications do that the path does not.
+@Suite("Senders that are late, urgent or moved")
+struct SenderTests {
+    private static let rate = 5_000_000
+
+    @Test("A loop that turns only every few milliseconds loses no rate", arguments: [2, 4, 8])
+    func lateTurns(_ milliseconds: Int) {
+        var path = PathSimulation.path(milliseconds: 100, rate: Self.rate, seed: 1)
+        path.senderTurn = .milliseconds(milliseconds)
+        path.run(seconds: 2)
+        path.arrived = [0, 0]
+        path.run(seconds: 4)
+        #expect(path.arrived[1] > Int(0.85 * 4 * Double(Self.rate)))
+    }
+
+    @Test("Bulk data on the urgent flow is paced like any other, and leaves no queue")
+    func urgentBulk() {
+        var path = PathSimulation.path(milliseconds: 50, rate: Self.rate, queue: 4, seed: 1)
+        path.saturatedFlow = 0
+        path.run(seconds: 2)
+        path.forgetSamples()
+        path.arrived = [0, 0]
+        path.run(seconds: 4)
+        let queue = PathSimulation.quantile(path.queueDelays, 0.5)
+        #expect(queue < 0.05)
+        #expect(path.arrived[0] > Int(0.8 * 4 * Double(Self.rate)))
+    }
+
+    @Test("A new path is learnt anew, not measured by the old one")
+    func newPath() {
+        var path = PathSimulation.path(milliseconds: 4, rate: Self.rate, seed: 1)
+        path.run(seconds: 1)
+        path.forward.conditions.delay = .milliseconds(50)
+        path.backward.conditions.delay = .milliseconds(50)
+        path.forward.conditions.queueLimit = Self.rate / 10
+        path.sender.pathChanged(roundTrip: .milliseconds(100), now: path.now)
+        path.run(seconds: 1.5)
+        path.arrived = [0, 0]
+        path.run(seconds: 3)
+        #expect(path.arrived[1] > Int(0.85 * 3 * Double(Self.rate)))
+        let isIntact = path.isIntact
+        #expect(isIntact)
+    }
+
+    @Test("A pause of more than ten seconds does not slow down what follows")
+    func pause() {
+        var path = PathSimulation.path(milliseconds: 40, rate: Self.rate, seed: 1)
+        path.run(seconds: 1)
+        path.isSaturated = false
+        path.run(seconds: 11)
+        path.isSaturated = true
+        path.arrived = [0, 0]
+        path.run(seconds: 0.5)
+        #expect(path.arrived[1] > Int(0.8 * 0.4 * Double(Self.rate)))
+    }
+}

@@ -232,7 +232,8 @@ struct RateController {
     }
 
     private mutating func noteRoundTrip(_ roundTrip: Int64?, _ now: Int64) {
-        let isOld = leastRoundTripAt != .min && now - leastRoundTripAt > Self.roundTripLifetime
+        var isOld = leastRoundTripAt != .min && now - leastRoundTripAt > Self.roundTripLifetime
+        if let roundTrip, isOld, roundTrip <= leastRoundTrip + leastRoundTrip / 32 { isOld = false }
         if let roundTrip {
             if roundTrip <= leastRoundTrip || isOld || leastRoundTripAt == .min {
                 leastRoundTrip = max(1, roundTrip)

@@ -8,6 +8,9 @@ struct LossDetector: ~Copyable, Sendable {
     /// Where reordering is common, the threshold grows up to this.
     private static let largestReorderingThreshold: UInt64 = 300
 
+    /// Holes that are remembered although they count as lost.
+    private static let holeLimit = 1024
+
     /// What an acknowledgement said that was not known.
     struct Outcome {
         /// Bytes that arrived, as the path counts them.
@@ -53,7 +56,8 @@ struct LossDetector: ~Copyable, Sendable {
         if !holes.isEmpty {
             var kept = 0
             var index = ack.ranges.count - 1
-            for number in holes {
+            for place in holes.indices {
+                let number = holes[place]
                 while index >= 0, ack.ranges[index].upperBound <= number { index -= 1 }
                 if index >= 0, ack.ranges[index].contains(number) {
                     acknowledge(number, &outcome, onAcked)
@@ -111,7 +115,10 @@ struct LossDetector: ~Copyable, Sendable {
         if let largestAcked {
             let lossDelay = rtt.lossDelay
             var kept = 0
-            for number in holes {
+            // Of those taken for lost long ago the oldest are forgotten, so that no peer makes this walk long.
+            let oldest = holes.count - Self.holeLimit
+            for place in holes.indices {
+                let number = holes[place]
                 let packet = sent[number]
                 if packet.state == .inFlight {
                     if largestAcked - number >= reorderingThreshold || packet.sentAt <= now - lossDelay {
@@ -119,7 +126,7 @@ struct LossDetector: ~Copyable, Sendable {
                     } else {
                         lossTime = min(lossTime ?? .max, packet.sentAt + lossDelay)
                     }
-                } else if packet.sentAt < now - 3 * lossDelay {
+                } else if packet.state == .lost, packet.sentAt < now - 3 * lossDelay || place < oldest {
                     continue
                 }
                 holes[kept] = number

@@ -11,6 +11,9 @@ struct ReceivedNumbers {
     /// … and then fewer, since each costs as much as sending a packet does.
     private static let threshold = 10
 
+    /// How many numbers back holes are told.
+    private static let memory: UInt64 = 1024
+
     private var numbers = RangeSet()
     private var received: UInt64 = 0
     /// Packets that are not acknowledged yet.
@@ -33,7 +36,12 @@ struct ReceivedNumbers {
         if number != expected { isUrgent = true }
         if number >= expected { largestAt = now }
         numbers.insert(number..<number + 1)
-        if numbers.count > AckRanges.limit { _ = numbers.removeFirst() }
+        // What is so far behind was told often enough; numbers that were lost are never filled.
+        while let first = numbers.ranges.first,
+            numbers.count > AckRanges.limit || first.upperBound + Self.memory < numbers.ranges[numbers.count - 1].lowerBound
+        {
+            _ = numbers.removeFirst()
+        }
         received += 1
         waiting += 1
         if deadline == nil { deadline = now + Self.maxAckDelay }
@@ -63,12 +71,12 @@ struct ReceivedNumbers {
         }
         put(last.upperBound - 1, at: 2)
         put(UInt64(clamping: (now - largestAt) / 1000), at: 6)
-        put(UInt64(last.count), at: 10)
+        put(UInt64(min(last.count, Int(UInt32.max))), at: 10)
         var offset = 14
         var above = last
         for range in ranges.dropLast().reversed() {
             put(above.lowerBound - range.upperBound, at: offset)
-            put(UInt64(range.count), at: offset + 4)
+            put(UInt64(min(range.count, Int(UInt32.max))), at: offset + 4)
             offset += 8
             above = range
         }

@@ -34,6 +34,9 @@ struct SentPackets: ~Copyable, @unchecked Sendable {
     /// The number of the next packet to be sent.
     private(set) var next: UInt64 = 0
 
+    /// Packets for which there is room while none is in flight.
+    private static let idleCapacity = 64
+
     init() {}
 
     deinit { storage?.deallocate() }
@@ -84,7 +87,7 @@ struct SentPackets: ~Copyable, @unchecked Sendable {
     /// Forgets the packets before `number`.
     mutating func forget(before number: UInt64) {
         first = max(first, min(number, next))
-        if first == next, capacity > 1024 {
+        if first == next, capacity > Self.idleCapacity {
             storage?.deallocate()
             storage = nil
             capacity = 0

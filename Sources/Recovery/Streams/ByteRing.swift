@@ -5,7 +5,7 @@
 struct ByteRing: ~Copyable, @unchecked Sendable {
     private var storage = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     /// What is kept while nothing is held.
-    private static let idleCapacity = 64 << 10
+    private static let idleCapacity = 4 << 10
     private static let smallestCapacity = 4 << 10
 
     init() {}

@@ -71,6 +71,9 @@ struct ReceiveStream: ~Copyable, @unchecked Sendable {
 
     /// Gives back the memory of a window that is empty.
     mutating func trim() {
-        if base == ready, beyond.isEmpty { ring.shrink() }
+        guard base == ready, beyond.isEmpty else { return }
+        ring.shrink()
+        scratch.deallocate()
+        scratch = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     }
 }

@@ -11,7 +11,7 @@ struct SendStream: ~Copyable, Sendable {
     static let limit = 32 << 20
 
     /// Bytes as they came, in order. None is empty; from `head` on they are still held.
-    private var segments: [Segment] = []
+    private var segments: [Segment?] = []
     private var head = 0
     /// The first byte that the peer may not have.
     private(set) var base: UInt64 = 0
@@ -61,7 +61,7 @@ struct SendStream: ~Copyable, Sendable {
         var index = segment(at: range.lowerBound)
         var offset = range.lowerBound
         while offset < range.upperBound, index < segments.count {
-            let segment = segments[index]
+            guard let segment = segments[index] else { return }
             let count = Int(min(range.upperBound, segment.end) - offset)
             let place = Int(offset - range.lowerBound)
             segment.read(offset, into: UnsafeMutableRawBufferPointer(rebasing: destination[place..<place + count]))
@@ -75,7 +75,7 @@ struct SendStream: ~Copyable, Sendable {
         var (low, high) = (head, segments.count)
         while low < high {
             let middle = (low + high) / 2
-            if segments[middle].end <= offset { low = middle + 1 } else { high = middle }
+            if segments[middle]?.end ?? 0 <= offset { low = middle + 1 } else { high = middle }
         }
         return low
     }
@@ -99,14 +99,15 @@ struct SendStream: ~Copyable, Sendable {
         guard !range.isEmpty else { return }
         lost.insert(range)
         guard !acknowledged.isEmpty else { return }
-        for known in acknowledged.ranges where known.lowerBound < range.upperBound {
-            if known.upperBound > range.lowerBound { lost.remove(known) }
-        }
+        for known in acknowledged.ranges(touching: range) { lost.remove(known) }
     }
 
     /// Lets go of the segments that the peer has.
     private mutating func forget() {
-        while head < segments.count, segments[head].end <= base { head += 1 }
+        while head < segments.count, let segment = segments[head], segment.end <= base {
+            segments[head] = nil
+            head += 1
+        }
         guard head == segments.count || head >= 64 else { return }
         segments.removeFirst(head)
         head = 0

@@ -22,6 +22,7 @@ struct AckRanges {
     mutating func read(from reader: inout ByteReader, expected: UInt64) throws(WireError) -> Bool {
         ranges.removeAll(keepingCapacity: true)
         let count = Int(try reader.readUInt8())
+        guard count <= Self.limit else { return false }
         largest = RecoveryHeader.expand(try reader.readUInt32(), near: expected)
         delay = Int64(try reader.readUInt32()) * 1000
         var end = largest &+ 1

@@ -29,7 +29,8 @@ extension PeerCore {
     /// acknowledges nothing for ten seconds is left. Repeated calls are harmless.
     public mutating func close(now: Timestamp) {
         guard state != .closed, !closing.isWanted else { return }
-        guard state == .connected || state == .disconnected, !closing.peerHasClosed else { return abort() }
+        // Channels may be open before the plain association is up.
+        guard isDTLSConnected, state != .failed, !closing.peerHasClosed else { return abort() }
         closing.isWanted = true
         closing.deadline = now + Closing.patience
         settleClosing(now: now)
@@ -87,6 +88,12 @@ extension PeerCore {
         early = []
         closing.deadline = nil
         dtls?.close()
+        // Nothing answers a close_notify, so nobody would notice that it is lost: it goes three times.
+        dtls?.withOutgoing { waiting in
+            guard !waiting.isEmpty else { return }
+            let last = [UInt8](copying: waiting[waiting.count - 1])
+            for _ in 0..<2 { waiting.append(last.span.bytes) }
+        }
         ice?.close()
         restart = ICERestart()
         remoteNames = RemoteNames()

@@ -88,6 +88,9 @@ extension PeerCore {
         into outbox: inout PeerOutbox, includingEvents: Bool, readsMessages: Bool, now: Timestamp
     ) {
         startDTLS(now: now)
+        if let (isNew, roundTrip) = selection.take() {
+            recovered?.pathSelected(isNew: isNew, roundTrip: roundTrip, now: now)
+        }
         if !plaintext.isEmpty {
             receivePlaintext(now: now)
             plaintext.release()
@@ -95,6 +98,7 @@ extension PeerCore {
         if includingEvents { takeEvents(into: &outbox, readsMessages: readsMessages) }
         pumpOutgoing(now: now)
         if closing.isWanted { settleClosing(now: now) }
+        if !events.isEmpty { outbox.hasMore = true }
         takeDatagrams(into: &outbox)
         outbox.deadline = iceDeadline
         if isHandshaking { note(dtls.peek { $0.nextTimeout } ?? nil, in: &outbox.deadline) }
@@ -182,6 +186,8 @@ extension PeerCore {
             if state == .disconnected { setState(.connected) }
             restart.hasConcluded = restart.hasConcluded || event == .stateChanged(.completed)
         case .stateChanged(.failed):
+            // A peer that has said good-bye answers nothing more, and what it sent before may still be unread.
+            guard !closing.peerHasClosed else { return }
             fail(
                 .iceFailed,
                 isDTLSConnected
@@ -194,7 +200,9 @@ extension PeerCore {
         case .gatheringComplete:
             events.append(.gatheringComplete)
         case .selectedPair(let pair):
+            let isNew = route.map { $0 != (pair.localAddress, pair.remoteAddress) } ?? false
             route = (pair.localAddress, pair.remoteAddress)
+            selection = (isNew, pair.roundTripTime)
             events.append(.selectedPair(pair))
         case .decision(let decision):
             events.append(.decision(decision))

@@ -163,6 +163,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var iceDeadline: Timestamp?
     /// The selected pair's addresses.
     var route: (source: SocketAddress, destination: SocketAddress)?
+    /// A pair was selected since the last drain: whether it is another than before, and its round trip.
+    var selection: (isNew: Bool, roundTrip: Duration?)?
     var isDTLSStarted = false
     var events: [Event] = []
     var keyOf: [ChannelPlace: ChannelKey] = [:]
@@ -391,8 +393,6 @@ public struct PeerCore: ~Copyable, Sendable {
     /// Ends everything because of a failure.
     mutating func fail(_ code: PeerConnectionError.Code, _ message: String) {
         guard state != .closed, state != .failed else { return }
-        // A peer that has said good-bye answers nothing more.
-        guard !closing.peerHasClosed else { return abort() }
         // The reason comes before the channels' end, so that whoever reads them learns it.
         setState(.failed, PeerConnectionError(code, message))
         end(isAborting: true)

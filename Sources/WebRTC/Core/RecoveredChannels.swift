@@ -27,8 +27,10 @@ struct RecoveredChannels: ~Copyable {
     private static let packetSize = 32 * 1024
     /// The window that we announce. It bounds what is on the way, as the memory of a receiver that does not read.
     private static let receiveBuffer = 8 << 20
-    /// What an association holds for sending, at least …
-    private static let leastSendBuffer = 1 << 20
+    /// What an association holds for sending at first and on short paths …
+    private static let usualSendBuffer = 1 << 20
+    /// … at least, where a longest message still fits (what it holds stands before every other channel's messages) …
+    private static let leastSendBuffer = 256 << 10
     /// … and at most.
     private static let largestSendBuffer = 32 << 20
     /// The link repairs losses, so these time-outs (in milliseconds) only guard against packets that usrsctp itself drops.
@@ -40,7 +42,7 @@ struct RecoveredChannels: ~Copyable {
     private let settings: DataChannelMultiplexer.Configuration
     private let linkSettings: ReliableLink.Configuration
     private var isConnected = false
-    private var sendBuffer = RecoveredChannels.leastSendBuffer
+    private var sendBuffer: Int
     private var packets = PacketBuffer()
 
     /// Channels like those of the plain association.
@@ -50,12 +52,13 @@ struct RecoveredChannels: ~Copyable {
         settings.association.packetsPerBundle = 1
         settings.association.prefixesLength = true
         settings.association.joinsReceived = false
-        settings.association.sendBuffer = max(plain.association.sendBuffer, Self.leastSendBuffer)
+        settings.association.sendBuffer = max(plain.association.sendBuffer, Self.usualSendBuffer)
         settings.association.receiveBuffer = Self.receiveBuffer
         settings.association.initialRTO = Self.retransmissionTimeout
         settings.association.minRTO = Self.retransmissionTimeout
         settings.association.maxRTO = Self.retransmissionTimeout
         self.settings = settings
+        sendBuffer = settings.association.sendBuffer
         linkSettings = ReliableLink.Configuration(maxPacketSize: maxPacketSize)
         link = ReliableLink(configuration: linkSettings)
     }
@@ -150,7 +153,11 @@ struct RecoveredChannels: ~Copyable {
 
     /// Lets the bulk association hold what the path takes: less makes it run dry, more only waits.
     private mutating func adjustSendBuffer() {
-        let useful = min(max(link.usefulBuffer, Self.leastSendBuffer), Self.largestSendBuffer)
+        guard let wanted = link.usefulBuffer else { return }
+        let room = settings.association.sendBuffer
+        let longest = settings.remoteMaxMessageSize == 0 ? room : min(room, settings.remoteMaxMessageSize)
+        let least = link.isShort ? room : max(longest, Self.leastSendBuffer)
+        let useful = min(max(wanted, least), max(Self.largestSendBuffer, room))
         guard useful > sendBuffer + sendBuffer / 4 || useful < sendBuffer / 2 else { return }
         sendBuffer = useful
         bulk?.setSendBuffer(useful)
@@ -183,6 +190,12 @@ struct RecoveredChannels: ~Copyable {
         link.transmit(into: &buffer, now: now)
     }
 
+    /// ICE chose a path, another one or the same again.
+    mutating func pathSelected(isNew: Bool, roundTrip: Duration?, now: Timestamp) {
+        guard isConnected else { return }
+        if isNew { link.pathChanged(roundTrip: roundTrip, now: now) } else { link.pathReturned() }
+    }
+
     /// When ``handleTimeout(now:)`` is due.
     var nextDeadline: Timestamp? { isConnected ? link.nextDeadline : nil }
 
@@ -190,6 +203,7 @@ struct RecoveredChannels: ~Copyable {
     mutating func handleTimeout(now: Timestamp) {
         guard isConnected else { return }
         link.handleTimeout(now: now)
+        link.trim(now: now)
     }
 
     /// Ends all associations and answers their handles. Nothing is said to the peer: the end of DTLS tells it.

@@ -80,7 +80,8 @@ extension PeerCore {
             dataChannels: ledger.channels.sorted { $0.key.number < $1.key.number }.map { key, channel in
                 StatsReport.DataChannel(
                     id: "channel-\(key.number)", label: channel.label, protocol: channel.subprotocol,
-                    dataChannelIdentifier: channelOf[key]?.id.rawValue, state: channel.state,
+                    dataChannelIdentifier: channelOf[key].flatMap { $0.carrier == .plain ? $0.id.rawValue : nil },
+                    state: channel.state,
                     messagesSent: channel.messagesSent, bytesSent: channel.bytesSent,
                     messagesReceived: channel.messagesReceived, bytesReceived: channel.bytesReceived)
             })

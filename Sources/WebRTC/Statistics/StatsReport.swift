@@ -149,7 +149,8 @@ public struct StatsReport: Hashable, Sendable {
         public var label: String
         /// The subprotocol.
         public var `protocol`: String
-        /// The stream identifier, once there is one.
+        /// The stream identifier in the association of RFC 8831, once there is one; channels over the recovering link have
+        /// associations of their own.
         public var dataChannelIdentifier: UInt16?
         /// RTCDataChannelState: `connecting`, `open` or `closing`.
         public var state: String

@@ -23,6 +23,11 @@ struct PathSimulation: ~Copyable {
     var now = Timestamp.zero
     /// Whether the sender always has something of flow 1 to send.
     var isSaturated = true
+    /// Which flow that is.
+    var saturatedFlow = 1
+    /// How often the sender's loop comes to it; `nil` for as often as something happens.
+    var senderTurn: Duration?
+    private var nextTurn = Timestamp.zero
     /// Bytes of SCTP packets that arrived, by flow.
     var arrived = [0, 0]
     private var produced = [UInt64(0), 0]
@@ -108,9 +113,11 @@ struct PathSimulation: ~Copyable {
     private mutating func exchange() {
         var packets = PacketBuffer(capacity: 4096)
         if isSaturated {
-            while sender.queuedBytes(flow: 1) < 256 * 1024 { produce(flow: 1, count: Self.bulkPacketSize) }
+            while sender.queuedBytes(flow: saturatedFlow) < 256 * 1024 {
+                produce(flow: saturatedFlow, count: Self.bulkPacketSize)
+            }
         }
-        sender.transmit(into: &packets, now: now)
+        if isSendersTurn { sender.transmit(into: &packets, now: now) }
         for index in 0..<packets.count {
             forward.enqueue(
                 .ours([UInt8](copying: packets[index])), byteCount: packets[index].byteCount + Self.overhead, now: now)
@@ -137,7 +144,7 @@ struct PathSimulation: ~Copyable {
         while now < end {
             var next = end
             for time in [
-                forward.nextDeadline, backward.nextDeadline, sender.nextDeadline, receiver.nextDeadline, nextProbe,
+                forward.nextDeadline, backward.nextDeadline, senderDeadline, receiver.nextDeadline, nextProbe,
             ] {
                 if let time { next = min(next, time) }
             }
@@ -166,11 +173,20 @@ struct PathSimulation: ~Copyable {
                 case .tcp(let number): cubic?.acknowledged(number, now: now)
                 }
             }
-            sender.handleTimeout(now: now)
+            if isSendersTurn { sender.handleTimeout(now: now) }
             receiver.handleTimeout(now: now)
             exchange()
+            if let senderTurn, isSendersTurn { nextTurn = now + senderTurn }
         }
     }
+
+    /// A sender that is late learns of its deadlines at its next turn.
+    private var senderDeadline: Timestamp? {
+        guard senderTurn != nil else { return sender.nextDeadline }
+        return sender.nextDeadline.map { max($0, nextTurn) }
+    }
+
+    private var isSendersTurn: Bool { senderTurn == nil || now >= nextTurn }
 
     mutating func forgetSamples() {
         queueDelays = []
