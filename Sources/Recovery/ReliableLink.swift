@@ -229,14 +229,14 @@ extension ReliableLink {
         else { return false }
         guard outcome.ackedBytes > 0 else { return true }
         var roundTrip: Int64?
-        if let sentAt = outcome.largestSentAt, sentAt >= pathSince, wasLargest.map({ ack.largest > $0 }) ?? true {
+        if let sentAt = outcome.largestSentAt, sentAt > pathSince, wasLargest.map({ ack.largest > $0 }) ?? true {
             rtt.update(sample: now - sentAt, ackDelay: ack.delay)
             roundTrip = max(1, rtt.latest - min(ack.delay, ReceivedNumbers.maxAckDelay))
         }
         delivered += UInt64(outcome.ackedBytes)
         deliveredAt = now
         if let newest = outcome.newest { firstSentAt = newest.sentAt }
-        if let newest = outcome.newest, newest.sentAt < pathSince { outcome.newest = nil }
+        if let newest = outcome.newest, newest.sentAt <= pathSince { outcome.newest = nil }
         probeCount = 0
         probesDue = 0
         findLosses(now, &outcome)
