@@ -169,10 +169,12 @@ public final class PeerConnection: Sendable {
     public func accept(
         offer: SessionDescription, trickling: Bool = false
     ) async throws(PeerConnectionError) -> SessionDescription {
+        let traits = RemoteTrait.all(in: offer)
         if guarded.withLock({ $0.sockets.isEmpty }) {
-            try start(.answer, expecting: RemoteTrait.all(in: offer), servers: await resolveServers())
+            try start(.answer, expecting: traits, servers: await resolveServers())
+        } else {
+            expect(traits)
         }
-        expect(RemoteTrait.all(in: offer))
         let fresh = guarded.withLock { $0.core.isRestart(offer) } ? try await endpoint.socketsForRestart() : []
         try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
             try core.setRemoteDescription(offer, localAddresses: addresses, now: now)
