@@ -211,7 +211,10 @@ extension DTLSTransport {
                 return
             }
             // The peer sends only after its handshake.
-            if !port.pointee.isMuted { beginSending() }
+            if !port.pointee.isMuted {
+                beginSending()
+                releaseLibraryBuffers()
+            }
         case .handshaking, .unverified:
             let waiting = held.byteCount - held.count * Self.recordOverhead
             if held.count < Self.heldCountLimit, waiting + record.byteCount - Self.recordOverhead <= Self.heldLimit {
@@ -246,6 +249,7 @@ extension DTLSTransport {
         port.pointee.now = now
         ERR_clear_error()
         statistics.retransmissions &+= 1
+        takeLibraryBuffers()
         if !RetransmissionTimer.fire(port, ssl: ssl) { fail(.timedOut) }
     }
 
@@ -365,6 +369,8 @@ extension DTLSTransport {
     private mutating func proceed(plaintext: inout PacketBuffer) {
         // Others may have left errors in the thread's queue, and SSL_get_error would take them for ours.
         LibraryError.clear()
+        takeLibraryBuffers()
+        defer { releaseLibraryBuffers() }
         if state == .handshaking {
             let result = SSL_do_handshake(ssl)
             guard result == 1 else { return stopped(result) }
@@ -373,6 +379,16 @@ extension DTLSTransport {
             if state == .connected { takeHeld(plaintext: &plaintext) }
         }
         if state == .unverified || state == .connected { read() }
+    }
+
+    /// Takes OpenSSL's record buffers away, 20 kB, when it only waits for an alert or a repetition of the handshake.
+    private func releaseLibraryBuffers() {
+        if port.pointee.isMuted { SSL_free_buffers(ssl) }
+    }
+
+    /// Gives them back before OpenSSL does anything: where it writes, it takes them for granted.
+    private func takeLibraryBuffers() {
+        if port.pointee.isMuted { SSL_alloc_buffers(ssl) }
     }
 
     /// Has OpenSSL look at what is no application data: alerts, and repetitions of the handshake.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import DTLS
 public import ICE
 public import SCTP
 
@@ -8,6 +9,8 @@ public struct PeerStatistics: Sendable {
     public var transport: TransportCounters
     /// ICE's counters.
     public var ice: ICEAgent.Counters?
+    /// DTLS's counters, once there is a session.
+    public var dtls: DTLSTransport.Statistics?
     /// SCTP's counters.
     public var association: SCTPAssociation.Counters?
     /// What channels dropped.
@@ -52,8 +55,8 @@ extension PeerCore {
     /// Counters of all layers.
     public var statistics: PeerStatistics {
         PeerStatistics(
-            transport: transport, ice: ice.peek { $0.counters }, association: channels.peek { $0.associationCounters },
-            channels: channels.peek { $0.counters }, media: mediaCounters,
+            transport: transport, ice: ice.peek { $0.counters }, dtls: dtls.peek { $0.statistics },
+            association: channels.peek { $0.associationCounters }, channels: channels.peek { $0.counters }, media: mediaCounters,
             selectedPair: ice.peek { $0.selectedPair } ?? nil)
     }
 }

@@ -69,6 +69,38 @@ import Wire
         #expect(pair.events[side.rawValue].count == 1)
     }
 
+    @Test("a session at rest, without record buffers, still answers what comes late", arguments: [Pair.Side.client, .server])
+    func rest(side: Pair.Side) throws {
+        var pair = try makePair()
+        pair.start()
+        pair.run { $0.isConnected }
+        // A record each way: from here on OpenSSL does not write.
+        try pair.client.send(bytes(0).span.bytes)
+        pair.run(for: .seconds(1))
+        try pair.server.send(bytes(0).span.bytes)
+        pair.run(for: .seconds(1))
+
+        // The whole handshake once more, and protected records of every kind that nobody sent.
+        for (side, bytes) in pair.log { pair.deliver(bytes, to: side) }
+        for type in 20...22 as ClosedRange<UInt8> {
+            let forged = [type, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 1, type, 0, 40] + [UInt8](repeating: type, count: 40)
+            pair.deliver(forged, to: .client)
+            pair.deliver(forged, to: .server)
+        }
+        pair.run(for: .seconds(5))
+        let isConnected = pair.isConnected
+        #expect(isConnected)
+        try pair.client.send(bytes(1, 2).span.bytes)
+        try pair.server.send(bytes(3).span.bytes)
+        pair.run(for: .seconds(1))
+        let received = pair.received.map(\.last)
+        #expect(received == [bytes(3), bytes(1, 2)])
+        if side == .client { pair.client.close() } else { pair.server.close() }
+        pair.run(for: .seconds(1))
+        let states = (pair.client.state, pair.server.state)
+        #expect(states == (.closed, .closed))
+    }
+
     @Test("a session can be closed at any time before it is connected")
     func closesEarly() throws {
         var pair = try makePair()

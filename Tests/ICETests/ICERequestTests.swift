@@ -130,6 +130,43 @@ struct ICERequestTests {
         #expect(peer.remoteCandidates.count == 1)
     }
 
+    @Test("a controlled agent checks a working pair once more, and no more than once, when the peer begins to check it")
+    func checksAgain() throws {
+        let peer = ScriptedPeer(role: .controlled)
+        peer.start()
+        peer.answerAll()
+        #expect(peer.state == .connected)
+        _ = peer.takeMessages()
+        peer.receive(peer.check())
+        let first = peer.takeMessages()
+        #expect(first.map(\.messageClass) == [.success, .request])
+        #expect(first.last?.hasUseCandidate == false)
+        peer.receive(peer.check())
+        #expect(peer.takeMessages().map(\.messageClass) == [.success])
+        // Silence means nothing: the pair works.
+        peer.advance(.milliseconds(3_900))
+        #expect(peer.takeRequests().isEmpty)
+        #expect(peer.state == .connected)
+        peer.receive(peer.check { $0.append(.useCandidate) })
+        #expect(peer.state == .completed)
+    }
+
+    @Test("there is nothing to check again for who nominates, or where the peer has nominated")
+    func noSecondCheck() {
+        let controlling = ScriptedPeer { $0.pacesNomination = true }
+        controlling.start()
+        _ = controlling.takeRequests().map { controlling.receive(controlling.response(to: $0)) }
+        _ = controlling.takeMessages()
+        controlling.receive(controlling.check())
+        #expect(controlling.takeMessages().map(\.messageClass) == [.success])
+
+        let controlled = ScriptedPeer(role: .controlled)
+        controlled.complete()
+        _ = controlled.takeMessages()
+        controlled.receive(controlled.check())
+        #expect(controlled.takeMessages().map(\.messageClass) == [.success])
+    }
+
     struct Conflict: CustomTestStringConvertible {
         let role: ICEAgent.Role
         let theirs: UInt64

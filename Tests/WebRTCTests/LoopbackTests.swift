@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
+import ICE
+import SDP
 import Synchronization
 import Testing
 import WebRTC
@@ -64,6 +66,50 @@ struct LoopbackTests {
         #expect(try await there.next() == nil)
         second.close()
         pair.close()
+    }
+
+    /// Connections that are set up at once, between the same two endpoints, from offers with or without candidates.
+    private func connectAtOnce(_ count: Int, withCandidates: Bool) async throws {
+        let pair = try LoopbackPair()
+        let pairs = (0..<count).map { _ in
+            (PeerConnection(endpoint: pair.offerer), PeerConnection(endpoint: pair.answerer))
+        }
+        let channels = try pairs.map { try $0.0.createDataChannel("test") }
+        var offers: [SessionDescription] = []
+        for (first, _) in pairs {
+            var offer = try await first.createOffer()
+            if !withCandidates { offer.candidates = [] }
+            offers.append(offer)
+        }
+        let answers = try await withThrowingTaskGroup(of: (Int, SessionDescription).self) { group in
+            for (index, offer) in offers.enumerated() {
+                let second = pairs[index].1
+                group.addTask { (index, try await second.accept(offer: offer)) }
+            }
+            return try await group.reduce(into: [Int: SessionDescription]()) { $0[$1.0] = $1.1 }
+        }
+        let ports = answers.values.compactMap { $0.candidates.first.flatMap { ICECandidate(sdp: $0) }?.port }
+        #expect(Set(ports).count == count, "each answer needs a socket of its own: \(ports)")
+        for (index, answer) in answers { try pairs[index].0.accept(answer: answer) }
+        for (index, channel) in channels.enumerated() {
+            try await channel.opened()
+            #expect(pairs[index].0.remoteCertificate != nil)
+        }
+        for (first, second) in pairs {
+            first.close()
+            second.close()
+        }
+        pair.close()
+    }
+
+    @Test("four connections between the same endpoints that are set up at once all come up")
+    func atOnce() async throws {
+        try await connectAtOnce(4, withCandidates: true)
+    }
+
+    @Test("so do four whose offers name no address: the certificate tells who made them")
+    func atOnceTrickling() async throws {
+        try await connectAtOnce(4, withCandidates: false)
     }
 
     @Test("bulk flows under backpressure")

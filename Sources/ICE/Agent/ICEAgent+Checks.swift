@@ -187,16 +187,10 @@ extension ICEAgent {
             loseConsent(pair, .timeout)
             return
         }
-        if let due = monitor.nextRequest, due <= clock, let remoteCredentials {
-            let request = bindingRequest(pair, credentials: remoteCredentials, useCandidate: false)
-            // RFC 7675 §5.1: one copy, a new transaction each. An answer counts until consent would have ended.
-            start(
-                request, .consent(pair: pair.id), base: pair.base, to: remotes[pair.remote].address,
-                rto: configuration.consentTimeout / Transaction.finalWait, copies: 1)
-            checklist.update(pair.id) { $0.counters.consentRequestsSent += 1 }
+        if let due = monitor.nextRequest, due <= clock {
+            askConsent(pair)
             monitor.sent(now: clock)
             monitor.schedule(now: clock, configuration: configuration, entropy: &entropy)
-            note(.consentAsked(name(pair), request.id))
         }
         if monitor.keepaliveDue <= clock {
             // RFC 8445 §11: FINGERPRINT and nothing else.
@@ -209,6 +203,18 @@ extension ICEAgent {
         if monitor.expiry != nil, monitor.lastAnswer + configuration.disconnectedTimeout <= clock {
             setState(.disconnected)
         }
+    }
+
+    /// Asks for consent on a pair.
+    mutating func askConsent(_ pair: CheckPair) {
+        guard let remoteCredentials else { return }
+        let request = bindingRequest(pair, credentials: remoteCredentials, useCandidate: false)
+        // RFC 7675 §5.1: one copy, a new transaction each. An answer counts until consent would have ended.
+        start(
+            request, .consent(pair: pair.id), base: pair.base, to: remotes[pair.remote].address,
+            rto: configuration.consentTimeout / Transaction.finalWait, copies: 1)
+        checklist.update(pair.id) { $0.counters.consentRequestsSent += 1 }
+        note(.consentAsked(name(pair), request.id))
     }
 
     /// The peer does not want packets any more, or is gone; with these credentials nothing is sent again (RFC 7675 §5.1).

@@ -79,12 +79,22 @@ extension ICEAgent {
             let id = formPair(base: base, remote: remote), let pair = checklist[id: id]
         else { return }
         if pair.state == .succeeded {
-            if useCandidate { nominated(id) }
+            if useCandidate { nominated(id) } else { checkAgain(pair) }
             return
         }
         if useCandidate { checklist.update(id) { $0.nominateOnSuccess = true } }
         transactions.cancel { $0.purpose == .check(pair: id, isNomination: false) }
         checklist.trigger(id)
+    }
+
+    /// Sends one more check on a pair that works here, where the peer, which is to nominate, begins to check it only now.
+    /// There are agents that look for a pair to nominate when a check comes in and otherwise every 200 ms; ours came when
+    /// theirs had not succeeded yet. RFC 8445 §7.3.1.4 asks for nothing here and leaves room for it: whoever has consent may
+    /// ask again (RFC 7675 §5.1). Its failure means nothing.
+    private mutating func checkAgain(_ pair: CheckPair) {
+        guard role == .controlled, !hasCheckedAgain, consent?.pair == pair.id else { return }
+        hasCheckedAgain = true
+        askConsent(pair)
     }
 
     private func isSelected(base: Int, _ source: SocketAddress) -> Bool {

@@ -56,6 +56,8 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     var nomination = Nomination.none
     var selected: Int?
     var consent: ConsentMonitor?
+    /// Controlled: a pair that works was checked once more for the peer's sake.
+    var hasCheckedAgain = false
     /// When answers alone are given to checks of other pairs than the nominated one (RFC 8445 §8.3.1).
     var quietAt: Timestamp?
 

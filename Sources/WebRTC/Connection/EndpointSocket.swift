@@ -20,6 +20,8 @@ final class EndpointSocket: Sendable {
         var byAddress: [SocketAddress: PeerConnection] = [:]
         var byUfrag: [String: PeerConnection] = [:]
         var byTransaction: [STUNTransactionID: PeerConnection] = [:]
+        /// How many connections expect each of these at the other end.
+        var expected: [RemoteTrait: Int] = [:]
         /// The order in which transactions began, so that the oldest make room.
         var transactions: [STUNTransactionID] = []
         var head = 0
@@ -32,6 +34,7 @@ final class EndpointSocket: Sendable {
         var addresses: Set<SocketAddress> = []
         var ufrags: Set<String> = []
         var transactions: [STUNTransactionID] = []
+        var expected: Set<RemoteTrait> = []
     }
 
     /// As many requests as are remembered: 100 pairs of 20 connections, each with its copies, fit.
@@ -39,6 +42,9 @@ final class EndpointSocket: Sendable {
 
     /// As many remote addresses as unverified checks may bring in: whoever knows a ufrag can forge sources.
     private static let addressLimit = 4096
+
+    /// As many traits of its peer as one connection may name: the candidates that ICE takes, and fingerprints.
+    fileprivate static let expectedLimit = 128
 
     /// The address that the socket is bound to.
     let localAddress: SocketAddress
@@ -149,8 +155,10 @@ final class EndpointSocket: Sendable {
         _ = consume keys
     }
 
-    func hasSession(withAnyOf addresses: [SocketAddress]) -> Bool {
-        routes.withLock { routes in addresses.contains { routes.byAddress[$0] != nil } }
+    /// Notes what `connection` is going to meet at the other end. Answers false, and notes nothing, where `isExclusive` and
+    /// another connection has or expects the same.
+    func expect(_ traits: [RemoteTrait], for connection: PeerConnection, isExclusive: Bool) -> Bool {
+        routes.withLock { $0.expect(traits, for: connection, isExclusive: isExclusive) }
     }
 
     private func receive(_ train: borrowing PacketTrain) {
@@ -224,7 +232,29 @@ extension EndpointSocket.Routes {
         for address in own.addresses where byAddress[address] === connection { byAddress[address] = nil }
         for ufrag in own.ufrags where byUfrag[ufrag] === connection { byUfrag[ufrag] = nil }
         for id in own.transactions where byTransaction[id] === connection { byTransaction[id] = nil }
+        for trait in own.expected {
+            guard let count = expected[trait] else { continue }
+            expected[trait] = count > 1 ? count - 1 : nil
+        }
         return own
+    }
+
+    fileprivate mutating func expect(
+        _ traits: [RemoteTrait], for connection: PeerConnection, isExclusive: Bool
+    ) -> Bool {
+        let key = ObjectIdentifier(connection)
+        func isTaken(_ trait: RemoteTrait) -> Bool {
+            if expected[trait] != nil { return true }
+            if case .candidate(.address(let ip), let port) = trait {
+                return byAddress[SocketAddress(ip: ip, port: port)] != nil
+            }
+            return false
+        }
+        if isExclusive, traits.contains(where: isTaken) { return false }
+        for trait in traits where keys[key]?.expected.count ?? 0 < EndpointSocket.expectedLimit {
+            if keys[key, default: .init()].expected.insert(trait).inserted { expected[trait, default: 0] += 1 }
+        }
+        return true
     }
 
     fileprivate mutating func remember(_ id: STUNTransactionID, _ connection: PeerConnection) {

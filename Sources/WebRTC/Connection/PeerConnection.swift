@@ -150,7 +150,7 @@ public final class PeerConnection: Sendable {
     public func createOffer(trickling: Bool = false) async throws(PeerConnectionError) -> SessionDescription {
         let servers = await resolveServers()
         if guarded.withLock({ $0.sockets.isEmpty }) {
-            try start(.offer, avoiding: [], servers: servers)
+            try start(.offer, expecting: [], servers: servers)
         } else {
             let fresh = guarded.withLock { $0.core.wantsRestart } ? try await endpoint.socketsForRestart() : []
             try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
@@ -169,9 +169,11 @@ public final class PeerConnection: Sendable {
     public func accept(
         offer: SessionDescription, trickling: Bool = false
     ) async throws(PeerConnectionError) -> SessionDescription {
+        let traits = RemoteTrait.all(in: offer)
         if guarded.withLock({ $0.sockets.isEmpty }) {
-            let addresses = offer.candidates.compactMap { ICECandidate(sdp: $0)?.address }
-            try start(.answer, avoiding: addresses, servers: await resolveServers())
+            try start(.answer, expecting: traits, servers: await resolveServers())
+        } else {
+            expect(traits)
         }
         let fresh = guarded.withLock { $0.core.isRestart(offer) } ? try await endpoint.socketsForRestart() : []
         try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
@@ -196,6 +198,7 @@ public final class PeerConnection: Sendable {
 
     /// Takes a candidate that was signalled after the description; `nil` says that there are no more.
     public func addRemoteCandidate(_ candidate: ICECandidate?) {
+        if let candidate, candidate.transport == .udp { expect([RemoteTrait(candidate)]) }
         guarded.withLock { $0.core.addRemoteCandidate(candidate, now: endpoint.loop.now) }
         process()
     }
@@ -249,9 +252,9 @@ public final class PeerConnection: Sendable {
     }
 
     private func start(
-        _ side: RTCEndpoint.Side, avoiding peer: [SocketAddress], servers: [SocketAddress]
+        _ side: RTCEndpoint.Side, expecting peer: [RemoteTrait], servers: [SocketAddress]
     ) throws(PeerConnectionError) {
-        let sockets = try endpoint.sockets(for: side, avoiding: peer)
+        let sockets = try endpoint.sockets(for: side, of: self, expecting: peer)
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
                 try state.core.start(
@@ -262,10 +265,20 @@ public final class PeerConnection: Sendable {
                 for socket in sockets { socket.add(self, ufrag: state.core.localUfrag) }
             }
         } catch {
-            for socket in sockets { endpoint.retire(socket) }
+            for socket in sockets {
+                socket.remove(self)
+                endpoint.retire(socket)
+            }
             throw error
         }
         process()
+    }
+
+    /// Has connections that come later avoid this one's peer.
+    private func expect(_ traits: [RemoteTrait]) {
+        for socket in guarded.withLock({ $0.sockets }) where !socket.closesWithLastSession {
+            _ = socket.expect(traits, for: self, isExclusive: false)
+        }
     }
 
     /// The addresses of the STUN servers; those whose names are not found in time are left out.

@@ -109,13 +109,24 @@ public final class RTCEndpoint: Sendable {
     /// An independent source of randomness.
     func makeEntropy() -> Entropy { state.withLock { $0.entropy.split() } }
 
-    /// The sockets for a connection: those of its side, or fresh ones where one of these already has a session with one of
-    /// the addresses of `peer`.
-    func sockets(for side: Side, avoiding peer: [SocketAddress]) throws(PeerConnectionError) -> [EndpointSocket] {
-        let usual = state.withLock { $0.sockets.isEmpty ? [] : $0.sockets[side.rawValue] }
+    /// The sockets for a connection: those of its side, or fresh ones where a connection on one of these already has, or
+    /// expects, the same peer. Of connections that ask at the same time only one gets the usual sockets.
+    func sockets(
+        for side: Side, of connection: PeerConnection, expecting peer: [RemoteTrait]
+    ) throws(PeerConnectionError) -> [EndpointSocket] {
+        let usual: [EndpointSocket]? = state.withLock { state in
+            guard !state.sockets.isEmpty else { return [] }
+            let usual = state.sockets[side.rawValue]
+            for (index, socket) in usual.enumerated()
+            where !socket.expect(peer, for: connection, isExclusive: true) {
+                for socket in usual[..<index] { socket.remove(connection) }
+                return nil
+            }
+            return usual
+        }
+        guard let usual else { return try bindExtra() }
         guard !usual.isEmpty else { throw PeerConnectionError(.closed, "the endpoint is closed") }
-        guard usual.contains(where: { $0.hasSession(withAnyOf: peer) }) else { return usual }
-        return try bindExtra()
+        return usual
     }
 
     /// Sockets of its own for a connection that restarts ICE, on the addresses that the host has now. Browsers gather new

@@ -40,6 +40,10 @@ extension PeerCore {
     private mutating func receiveDTLS(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) {
+        // Nearly all datagrams of a connection take the selected path.
+        if isDTLSConnected, let route, route.source == destination, route.destination == source {
+            return receiveDTLS(bytes, now: now)
+        }
         func admits(_ ice: borrowing ICEAgent) -> Bool {
             isDTLSConnected
                 ? ice.mayReceiveData(from: source, to: destination) : ice.isProven(source, to: destination)
