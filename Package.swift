@@ -171,3 +171,12 @@ let package = Package(
     ] + kernels,
     swiftLanguageModes: [.v6]
 )
+
+// With DREAMER_STACK_ONLY in the environment the package is what depends on no other package: quick to build with a
+// sanitizer or a fuzzer's instrumentation.
+if Context.environment["DREAMER_STACK_ONLY"] != nil {
+    let above: Set<String> = ["Signaling", "Origin", "dreamer", "SignalingTests", "OriginTests", "EndToEndTests"]
+    package.targets.removeAll { above.contains($0.name) }
+    package.products.removeAll { above.contains($0.name) }
+    package.dependencies = []
+}

@@ -315,6 +315,8 @@ extension DTLSTransport {
     /// Appends a record of ours to what waits to be sent. Answers its length, 0 on failure.
     private mutating func seal(_ plaintext: UnsafeRawBufferPointer, type: UInt8) -> Int {
         var length = 0
+        // A copy of the pointer: through `self` the buffer and the keys would be changed at once.
+        let port = port
         port.pointee.outgoing.append(maximumLength: plaintext.count + Self.recordOverhead) { room in
             length = protection?.seal(plaintext, type: type, into: room) ?? 0
             return length
