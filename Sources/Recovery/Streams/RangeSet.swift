@@ -79,6 +79,11 @@ struct RangeSet {
         return index < ranges.count && ranges[index].lowerBound < range.upperBound
     }
 
+    /// The ranges that have something in common with one.
+    func overlapping(_ range: Range<UInt64>) -> ArraySlice<Range<UInt64>> {
+        ranges[firstIndex(endingAtOrAfter: range.lowerBound &+ 1)...].prefix { $0.lowerBound < range.upperBound }
+    }
+
     /// Takes out the lowest range.
     mutating func removeFirst() -> Range<UInt64> {
         ranges.removeFirst()

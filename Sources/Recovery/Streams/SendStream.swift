@@ -99,9 +99,7 @@ struct SendStream: ~Copyable, Sendable {
         guard !range.isEmpty else { return }
         lost.insert(range)
         guard !acknowledged.isEmpty else { return }
-        for known in acknowledged.ranges where known.lowerBound < range.upperBound {
-            if known.upperBound > range.lowerBound { lost.remove(known) }
-        }
+        for known in acknowledged.overlapping(range) { lost.remove(known) }
     }
 
     /// Lets go of the segments that the peer has.
