@@ -140,6 +140,15 @@ let package = Package(
             dependencies: [
                 "WebRTC", "DTLS", "ICE", "SRTP", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport",
             ]),
+        // What reads bytes of strangers, each as a function of any bytes: for tests and for a fuzzer.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "Wire", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "SCTPTestSupport",
+                .target(name: "SRTP", condition: .when(traits: ["SRTP"])),
+            ],
+            path: "Fuzz/Targets", swiftSettings: strict),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "Wire", "TestSupport"]),
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
@@ -179,4 +188,10 @@ if Context.environment["DREAMER_STACK_ONLY"] != nil {
     package.targets.removeAll { above.contains($0.name) }
     package.products.removeAll { above.contains($0.name) }
     package.dependencies = []
+}
+
+// With DREAMER_FUZZ as well there is the program that searches: it links libFuzzer, which scripts/fuzz names.
+if Context.environment["DREAMER_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(name: "fuzz", dependencies: ["FuzzTargets"], path: "Fuzz/Runner", swiftSettings: strict))
 }

@@ -274,11 +274,13 @@ extension DTLSTransport {
     public mutating func withOutgoing<Result, Failure: Error>(
         _ body: (inout PacketBuffer) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        try body(&port.pointee.outgoing)
+        let port = port
+        return try body(&port.pointee.outgoing)
     }
 
     /// Moves the datagrams that wait to be sent to the end of `buffer`.
     public mutating func takeOutgoing(into buffer: inout PacketBuffer) {
+        let port = port
         for index in 0..<port.pointee.outgoing.count { buffer.append(port.pointee.outgoing[index]) }
         port.pointee.outgoing.removeAll()
     }
@@ -315,7 +317,8 @@ extension DTLSTransport {
     /// Appends a record of ours to what waits to be sent. Answers its length, 0 on failure.
     private mutating func seal(_ plaintext: UnsafeRawBufferPointer, type: UInt8) -> Int {
         var length = 0
-        // A copy of the pointer: through `self` the buffer and the keys would be changed at once.
+        // A copy of the pointer, here and below: with ThreadSanitizer the compiler takes what is changed through `self.port`
+        // for a change of `self`.
         let port = port
         port.pointee.outgoing.append(maximumLength: plaintext.count + Self.recordOverhead) { room in
             length = protection?.seal(plaintext, type: type, into: room) ?? 0

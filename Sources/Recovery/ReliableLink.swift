@@ -221,7 +221,7 @@ extension ReliableLink {
         let wasLargest = detector.largestAcked
         guard
             detector.receive(
-                ack, now: now, rtt: rtt, outcome: &outcome,
+                ack, outcome: &outcome,
                 onAcked: { packet in
                     let range = packet.offset..<packet.offset + UInt64(packet.length)
                     if packet.flow == 0 { outgoing0.acknowledge(range) } else { outgoing1.acknowledge(range) }

@@ -23,7 +23,7 @@ extension PeerCoreTests {
 
     @Test("whatever was accepted before the connection is closed arrives, and both sides end", arguments: closes)
     func closingDelivers(_ close: Close) throws {
-        var pair = try CorePair(seed: 31, recoversLosses: close.recovers)
+        var pair = try CorePair(seed: 31) { $0.recoversLosses = close.recovers }
         let key = try pair.offerer.openChannel(label: "a", options: close.options)
         try pair.signal()
         let isConnected = pair.run(for: .seconds(5)) { $0.areConnected }

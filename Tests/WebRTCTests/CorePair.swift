@@ -26,6 +26,9 @@ struct CorePair: ~Copyable {
     var now: Timestamp
     var latency = Duration.milliseconds(10)
     var loss = 0.0
+    /// The part of the packets that arrive twice, and the most that one may take longer than another.
+    var duplication = 0.0
+    var jitter = Duration.zero
     /// Packets from and to these addresses are lost.
     var deadAddresses: Set<SocketAddress> = []
     var entropy: Entropy
@@ -40,18 +43,18 @@ struct CorePair: ~Copyable {
     private var outbox = PeerOutbox()
     private var deadlines: (Timestamp?, Timestamp?) = (nil, nil)
 
-    init(seed: UInt64, recoversLosses: Bool = true) throws {
-        var settings = (
-            PeerCore.Configuration(certificate: try DTLSCertificate.generate()),
-            PeerCore.Configuration(certificate: try DTLSCertificate.generate())
-        )
-        settings.0.recoversLosses = recoversLosses
-        settings.1.recoversLosses = recoversLosses
+    init(seed: UInt64, configure: (inout PeerCore.Configuration) -> Void = { _ in }) throws {
+        let certificates = (try DTLSCertificate.generate(), try DTLSCertificate.generate())
         entropy = Entropy(seed: seed)
         now = Timeline.now
         nextTick = now
-        offerer = PeerCore(configuration: settings.0, entropy: entropy.split())
-        answerer = PeerCore(configuration: settings.1, entropy: entropy.split())
+        func configuration(_ certificate: DTLSCertificate) -> PeerCore.Configuration {
+            var configuration = PeerCore.Configuration(certificate: certificate)
+            configure(&configuration)
+            return configuration
+        }
+        offerer = PeerCore(configuration: configuration(certificates.0), entropy: entropy.split())
+        answerer = PeerCore(configuration: configuration(certificates.1), entropy: entropy.split())
     }
 
     /// Exchanges descriptions; `change` may falsify the answer.
@@ -139,7 +142,10 @@ struct CorePair: ~Copyable {
         guard Double.random(in: 0..<1, using: &entropy) >= loss,
             deadAddresses.isDisjoint(with: [datagram.source, datagram.destination])
         else { return }
-        packets.append(Packet(due: now + latency, order: sent, datagram: datagram))
+        for _ in 0..<(duplication > 0 && Double.random(in: 0..<1, using: &entropy) < duplication ? 2 : 1) {
+            let late = jitter == .zero ? .zero : jitter * Double.random(in: 0..<1, using: &entropy)
+            packets.append(Packet(due: now + latency + late, order: sent, datagram: datagram))
+        }
     }
 
     /// The last state that each side told.

@@ -48,8 +48,7 @@ struct LossDetector: ~Copyable, Sendable {
 
     /// Takes an ACK frame. False for one that acknowledges what was never sent.
     mutating func receive(
-        _ ack: AckRanges, now: Int64, rtt: borrowing RoundTripTime, outcome: inout Outcome,
-        onAcked: (SentPacket) -> Void
+        _ ack: AckRanges, outcome: inout Outcome, onAcked: (SentPacket) -> Void
     ) -> Bool {
         guard ack.largest < sent.next else { return false }
         // Holes that are closed now.
@@ -109,7 +108,7 @@ struct LossDetector: ~Copyable, Sendable {
 
     /// Finds what is lost, after an acknowledgement or at ``lossTime``.
     mutating func detectLosses(
-        now: Int64, rtt: borrowing RoundTripTime, outcome: inout Outcome, onLost: (SentPacket) -> Void
+        now: Int64, rtt: RoundTripTime, outcome: inout Outcome, onLost: (SentPacket) -> Void
     ) {
         lossTime = nil
         if let largestAcked {

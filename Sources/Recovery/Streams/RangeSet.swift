@@ -79,12 +79,9 @@ struct RangeSet {
         return index < ranges.count && ranges[index].lowerBound < range.upperBound
     }
 
-    /// The ranges that share a number with `range`, lowest first.
-    func ranges(touching range: Range<UInt64>) -> ArraySlice<Range<UInt64>> {
-        let first = firstIndex(endingAtOrAfter: range.lowerBound &+ 1)
-        var end = first
-        while end < ranges.count, ranges[end].lowerBound < range.upperBound { end += 1 }
-        return ranges[first..<end]
+    /// The ranges that have something in common with one.
+    func overlapping(_ range: Range<UInt64>) -> ArraySlice<Range<UInt64>> {
+        ranges[firstIndex(endingAtOrAfter: range.lowerBound &+ 1)...].prefix { $0.lowerBound < range.upperBound }
     }
 
     /// Takes out the lowest range.

@@ -99,7 +99,7 @@ struct SendStream: ~Copyable, Sendable {
         guard !range.isEmpty else { return }
         lost.insert(range)
         guard !acknowledged.isEmpty else { return }
-        for known in acknowledged.ranges(touching: range) { lost.remove(known) }
+        for known in acknowledged.overlapping(range) { lost.remove(known) }
     }
 
     /// Lets go of the segments that the peer has.

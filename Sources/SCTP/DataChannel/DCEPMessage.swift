@@ -15,7 +15,7 @@ internal import Wire
 //     |                     label, then protocol …                    |
 
 /// A message of the data channel establishment protocol (RFC 8832).
-enum DCEPMessage: Hashable, Sendable {
+package enum DCEPMessage: Hashable, Sendable {
     /// DATA_CHANNEL_OPEN.
     case open(DataChannelInfo)
     /// DATA_CHANNEL_ACK.
@@ -29,7 +29,7 @@ enum DCEPMessage: Hashable, Sendable {
     private static let unordered: UInt8 = 0x80
 
     /// Reads a message; `nil` for what RFC 8832 §5 does not define, lengths of an OPEN that do not add up included.
-    init?(_ bytes: RawSpan) {
+    package init?(_ bytes: RawSpan) {
         var reader = ByteReader(bytes)
         do throws(WireError) {
             switch try reader.readUInt8() {
@@ -66,7 +66,7 @@ enum DCEPMessage: Hashable, Sendable {
     }
 
     /// The bytes of the message. Label and protocol are at most 65,535 bytes each.
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         switch self {
         case .ack:
             return [Self.ackType]

@@ -107,6 +107,13 @@ extension DataChannelMultiplexer {
         }
     }
 
+    /// How many messages of the greatest length may lie here in parts, over all channels: those who still send so send one
+    /// message after the other.
+    private static let messagesInParts = 4
+
+    /// Bytes of messages in deprecated parts that are not whole, over all channels.
+    private var heldParts: Int { channels.reduce(0) { $0 + ($1?.parts.count ?? 0) } }
+
     private mutating func handleMessage(stream: UInt16, ppid: UInt32, _ buffer: inout MessageBuffer) -> Event? {
         let payload = PayloadProtocol(rawValue: ppid)
         if payload == .dcep {
@@ -128,6 +135,12 @@ extension DataChannelMultiplexer {
         let isText: Bool
         switch payload {
         case .stringPartial, .binaryPartial:
+            guard heldParts + buffer.byteCount <= Self.messagesInParts * configuration.maxMessageSize else {
+                count(\.oversizedMessages)
+                emit(.oversizedMessage(ChannelID(rawValue: stream)))
+                refuse(stream)
+                return nil
+            }
             buffer.bytes.withUnsafeBytes { channel.parts.append(contentsOf: $0) }
             return nil
         case .stringEmpty, .binaryEmpty:
