@@ -41,8 +41,8 @@ struct HostilePeerTests {
             link.transmit(into: &out, now: now)
             if now > Timestamp.zero + .seconds(60) { late += out.count }
             out.removeAll()
-            let deadline = try #require(link.nextDeadline)
-            now = max(now + .milliseconds(1), deadline)
+            let deadline = link.nextDeadline
+            now = max(now + .milliseconds(1), try #require(deadline))
             link.handleTimeout(now: now)
         }
         let (inFlight, overflows, grown) = (link.bytesInFlight, link.statistics.overflows, try residentBytes() - before)
