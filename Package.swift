@@ -190,6 +190,18 @@ if Context.environment["DREAMER_STACK_ONLY"] != nil {
     package.dependencies = []
 }
 
+// With DREAMER_SANITIZER=thread as well, ThreadSanitizer learns what happens in the slow paths of Synchronization.Mutex.
+if Context.environment["DREAMER_SANITIZER"] == "thread" {
+    package.targets.append(.target(name: "MutexAnnotations", path: "Tests/Sanitizers/MutexAnnotations"))
+    let wrapped = ["9_lockSlowyys6UInt32VF", "11_unlockSlowyyF"].flatMap {
+        ["-Xlinker", "--wrap=$s15Synchronization12_MutexHandleV\($0)"]
+    }
+    for target in package.targets where target.name == "WireTests" {
+        target.dependencies.append("MutexAnnotations")
+        target.linkerSettings = [.unsafeFlags(wrapped)]
+    }
+}
+
 // With DREAMER_FUZZ as well there is the program that searches: it links libFuzzer, which scripts/fuzz names.
 if Context.environment["DREAMER_FUZZ"] != nil {
     package.targets.append(

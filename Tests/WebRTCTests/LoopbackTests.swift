@@ -135,4 +135,29 @@ struct LoopbackTests {
         second.close()
         pair.close()
     }
+
+    @Test("a peer that never reads holds its own connection up, with bounded memory, and no other")
+    func neverReads() async throws {
+        let pair = try LoopbackPair()
+        let (first, second, channel, other) = try await pair.connect()
+        let message = [UInt8](repeating: 7, count: 65_536)
+        var sent = 0
+        // Full are the reader's queue, both windows and our buffers: 50 MB at the most, far less than this.
+        while channel.bufferedAmount <= DataChannel.highWaterMark, sent < 2000 {
+            try await channel.send(message)
+            sent += 1
+        }
+        #expect(sent < 2000)
+        #expect(channel.bufferedAmount <= DataChannel.highWaterMark + message.count)
+
+        let (third, fourth, lively, there) = try await pair.connect()
+        for number in 0..<50 {
+            try await lively.send("\(number)")
+            var messages = there.messages.makeAsyncIterator()
+            #expect(try await messages.next() == .text("\(number)"))
+        }
+        #expect(other.readyState == .open)
+        for connection in [first, second, third, fourth] { connection.close() }
+        pair.close()
+    }
 }
