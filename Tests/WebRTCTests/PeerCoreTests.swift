@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import SCTP
 import SCTPTestSupport
 import SDP
 import Testing
@@ -42,6 +43,23 @@ struct PeerCoreTests {
             pair.answerer.close(now: pair.now)
             _ = pair.run(for: .milliseconds(50)) { _ in false }
         }
+    }
+
+    @Test(
+        "only a peer like us is told that checksums may be left out: others choke on the parameter",
+        .enabled(if: Timeline.isVirtual, "the test program was not linked with --export-dynamic-symbol=gettimeofday"),
+        arguments: [true, false])
+    func zeroChecksum(isLikeUs: Bool) throws {
+        var pair = try CorePair(seed: 7)
+        _ = try pair.offerer.openChannel(label: "a", options: .init(reliability: .maxRetransmits(3)))
+        try pair.signal { if !isLikeUs { $0.linkVersion = nil } }
+        let isOpen = pair.run(for: .seconds(5)) { pair in
+            pair.events.0.contains { if case .channelOpened = $0 { true } else { false } }
+        }
+        #expect(isOpen)
+        let counters = try #require(pair.offerer.statistics.association)
+        #expect((counters.withoutChecksum > 0) == isLikeUs)
+        #expect(counters.checksumErrors == 0)
     }
 
     @Test(
