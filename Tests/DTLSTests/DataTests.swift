@@ -69,7 +69,9 @@ import Wire
         #expect(pair.events[side.rawValue].count == 1)
     }
 
-    @Test("a session at rest, without record buffers, still answers what comes late", arguments: [Pair.Side.client, .server])
+    @Test(
+        "a session at rest, without record buffers, still answers what comes late",
+        arguments: [Pair.Side.client, .server])
     func rest(side: Pair.Side) throws {
         var pair = try makePair()
         pair.start()

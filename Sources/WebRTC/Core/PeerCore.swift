@@ -361,6 +361,9 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.association.remotePort = remote?.sctpPort ?? 5000
         // RFC 8261 §5: a packet fits one record, a record one datagram. Chunks come in multiples of four bytes.
         settings.association.maxPacketSize = (configuration.maxDatagramSize - DTLSTransport.recordOverhead) & ~3
+        // Older Pions drop an INIT with a parameter that they do not know, against RFC 9260 §3.2.1; so only those see
+        // RFC 9653's that are like us.
+        settings.association.acceptsZeroChecksum = remote?.linkVersion != nil
         settings.maxMessageSize = configuration.maxMessageSize
         if let size = configuration.sendBuffer { settings.association.sendBuffer = size }
         settings.remoteMaxMessageSize = Int(
