@@ -16,7 +16,7 @@ enum AllocatorTuning {
     static func apply() {
         SCTPRuntime.tuneAllocator()
         // A privileged program is not started anew: the loader may take the variable away each time.
-        guard getenv(variable) == nil, getauxval(UInt(AT_SECURE)) == 0 else { return }
+        guard getenv(variable) == nil, getuid() == geteuid(), getgid() == getegid() else { return }
         // The path itself, so that the process keeps its name.
         var path = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
         guard readlink("/proc/self/exe", &path, Int(PATH_MAX)) > 0 else { return }

@@ -23,13 +23,14 @@ extension PeerCore {
 
     mutating func open(_ key: ChannelKey, _ label: String, _ options: DataChannel.Options) throws(PeerConnectionError) {
         do {
-            let carrier = recovered == nil ? .plain : Carrier(for: options)
+            var carrier = recovered == nil ? .plain : Carrier(for: options)
             if let flow = carrier.flow { try prepare(flow) }
-            let id = try onCarrier(carrier) { (channels) throws(SCTPError) in
-                try channels.open(
-                    label: label, protocol: options.subprotocol, ordered: options.isOrdered,
-                    reliability: options.reliability, priority: options.priority.rawValue,
-                    negotiatedID: options.negotiatedID)
+            var id: ChannelID?
+            do {
+                id = try openStream(carrier, label, options)
+            } catch .noStreamLeft where carrier != .plain {
+                carrier = .plain
+                id = try openStream(carrier, label, options)
             }
             guard let id else { return }
             let place = ChannelPlace(carrier: carrier, id: id)
@@ -40,6 +41,17 @@ extension PeerCore {
             }
         } catch {
             throw PeerConnectionError(.invalidState, "channel \(label) cannot be opened: \(error)")
+        }
+    }
+
+    private mutating func openStream(
+        _ carrier: Carrier, _ label: String, _ options: DataChannel.Options
+    ) throws(SCTPError) -> ChannelID? {
+        try onCarrier(carrier) { (channels) throws(SCTPError) in
+            try channels.open(
+                label: label, protocol: options.subprotocol, ordered: options.isOrdered,
+                reliability: options.reliability, priority: options.priority.rawValue,
+                negotiatedID: options.negotiatedID)
         }
     }
 

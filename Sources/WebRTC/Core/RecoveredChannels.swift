@@ -22,6 +22,8 @@ struct RecoveredChannels: ~Copyable {
         case urgent, bulk
     }
 
+    /// Streams of each association; channels for which there is none stay plain. usrsctp's tables take 104 bytes for each.
+    private static let streams: UInt16 = 128
     /// The longest SCTP packet: with longer ones usrsctp's windows open faster and most of its work a byte is saved; beyond
     /// this nothing is gained.
     private static let packetSize = 32 * 1024
@@ -48,6 +50,7 @@ struct RecoveredChannels: ~Copyable {
     /// Channels like those of the plain association.
     init(_ plain: DataChannelMultiplexer.Configuration, maxPacketSize: Int) {
         var settings = plain
+        settings.association.streams = Self.streams
         settings.association.maxPacketSize = Self.packetSize
         settings.association.packetsPerBundle = 1
         settings.association.prefixesLength = true
