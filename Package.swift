@@ -174,7 +174,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "NATLab", "TestSupport",
+                "Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "NATLab",
+                "TestSupport",
             ],
             path: "Tests/EndToEnd", exclude: ["interop", "Browser/page.html", "Browser/page.js"]),
     ] + kernels,

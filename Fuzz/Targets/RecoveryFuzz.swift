@@ -48,11 +48,13 @@ enum RecoveryFuzz {
     static var seeds: [[UInt8]] {
         let data: [UInt8] = [1, 1] + bigEndian(UInt16(5)) + bigEndian(UInt64(0)) + [0, 3, 7, 7, 7]
         let ahead: [UInt8] = [1, 0] + bigEndian(UInt16(2)) + bigEndian(UInt64(900)) + [0, 0]
-        let ack: [UInt8] = [2, 2] + bigEndian(UInt32(5)) + bigEndian(UInt32(10)) + bigEndian(UInt32(1))
+        let ack: [UInt8] =
+            [2, 2] + bigEndian(UInt32(5)) + bigEndian(UInt32(10)) + bigEndian(UInt32(1))
             + bigEndian(UInt32(2)) + bigEndian(UInt32(2))
         return [
             Steps.write([(1, data), (1, ahead), (4, [20])]),
-            Steps.write([(3, [UInt8](repeating: 0, count: 200)), (4, [10]), (2, ack), (4, [255]), (4, [255]), (5, [1])]),
+            Steps.write([(3, [UInt8](repeating: 0, count: 200)), (4, [10]), (2, ack), (4, [255]), (4, [255]), (5, [1])]
+            ),
             Steps.write([(9, [UInt8](repeating: 0, count: 90)), (5, [0]), (3, [1]), (4, [9]), (5, [9]), (1, [3])]),
             Steps.write([(0, [0, 1, 0, 0, 0, 9, 3]), (2, ack + ack), (1, data + ahead + [3])]),
         ]

@@ -32,7 +32,9 @@ enum SRTPFuzz {
     static var seeds: [[UInt8]] {
         let rtp: [UInt8] = [0x90, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0xBE, 0xDE, 0, 1, 0x10, 1, 0, 0, 9, 9, 9, 9]
         let rtcp: [UInt8] = [0x80, 201, 0, 1, 0, 0, 0, 7, 1, 2, 3, 4]
-        return (UInt8(0)..<UInt8(SRTPProtectionProfile.allCases.count)).flatMap { [[$0, 0, 20] + rtp, [$0, 0, 9] + rtcp] }
+        return (UInt8(0)..<UInt8(SRTPProtectionProfile.allCases.count)).flatMap {
+            [[$0, 0, 20] + rtp, [$0, 0, 9] + rtcp]
+        }
     }
 }
 #else

@@ -67,7 +67,8 @@ public struct RawPeer {
     public func data(
         tsn: UInt32, flags: UInt8 = 3, stream: UInt16, sequence: UInt16 = 0, ppid: UInt8, _ bytes: [UInt8]
     ) -> [UInt8] {
-        let chunk = [0, flags] + Self.bytes(UInt16(clamping: 16 + bytes.count)) + Self.bytes(tsn) + Self.bytes(stream)
+        let chunk =
+            [0, flags] + Self.bytes(UInt16(clamping: 16 + bytes.count)) + Self.bytes(tsn) + Self.bytes(stream)
             + Self.bytes(sequence) + [0, 0, 0, ppid] + bytes
         return chunk + [UInt8](repeating: 0, count: (4 - chunk.count % 4) % 4)
     }
@@ -83,7 +84,8 @@ public struct RawPeer {
     /// A request to reset the peer's outgoing streams, with the next number (RFC 6525 §4.1).
     public mutating func reset(streams: [UInt16]) -> [UInt8] {
         defer { nextRequest &+= 1 }
-        let parameter = [0, 13] + Self.bytes(UInt16(16 + 2 * streams.count)) + Self.bytes(nextRequest)
+        let parameter =
+            [0, 13] + Self.bytes(UInt16(16 + 2 * streams.count)) + Self.bytes(nextRequest)
             + Self.bytes(UInt32(0)) + Self.bytes(nextTSN &- 1) + streams.flatMap { Self.bytes($0) }
         return packet([130, 0] + Self.bytes(UInt16(4 + parameter.count)) + parameter)
     }

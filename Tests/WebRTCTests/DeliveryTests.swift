@@ -12,7 +12,8 @@ struct DeliveryTests {
     /// Kinds of channels: what is told of a message is its channel, its number and bytes that follow from both.
     private static let kinds: [DataChannel.Options] = [
         .init(), .init(isOrdered: false), .init(priority: .high), .init(isOrdered: false, priority: .high),
-        .init(isOrdered: true, reliability: .maxRetransmits(1)), .init(isOrdered: false, reliability: .maxRetransmits(0)),
+        .init(isOrdered: true, reliability: .maxRetransmits(1)),
+        .init(isOrdered: false, reliability: .maxRetransmits(0)),
         .init(isOrdered: false, reliability: .maxPacketLifeTime(200)),
     ]
 
@@ -40,9 +41,10 @@ struct DeliveryTests {
             for (kind, key) in keys.enumerated() {
                 let size = number % 5 == 4 ? 9000 : Int.random(in: 0...1500, using: &pair.entropy)
                 let message = message(kind, number, size)
-                guard (try? pair.offerer.send(on: key, isText: false, count: message.count) {
-                    $0.copyBytes(from: message)
-                }) != nil
+                guard
+                    (try? pair.offerer.send(on: key, isText: false, count: message.count) {
+                        $0.copyBytes(from: message)
+                    }) != nil
                 else { continue }
                 sent[kind].append(message)
             }
@@ -156,7 +158,9 @@ struct DeliveryTests {
             let isConnected = pair.run(for: .seconds(10)) { $0.areConnected }
             try #require(isConnected)
             let limit = size == 1 ? 1 : 262_144
-            try pair.offerer.send(on: key, isText: false, count: limit) { $0.initializeMemory(as: UInt8.self, repeating: 1) }
+            try pair.offerer.send(on: key, isText: false, count: limit) {
+                $0.initializeMemory(as: UInt8.self, repeating: 1)
+            }
             var code: PeerConnectionError.Code?
             do {
                 try pair.offerer.send(on: key, isText: false, count: size == 1 ? 2 : 1 << 30) { _ in

@@ -141,23 +141,37 @@ struct LoopbackTests {
         let pair = try LoopbackPair()
         let (first, second, channel, other) = try await pair.connect()
         let message = [UInt8](repeating: 7, count: 65_536)
-        var sent = 0
-        // Full are the reader's queue, both windows and our buffers: 50 MB at the most, far less than this.
-        while channel.bufferedAmount <= DataChannel.highWaterMark, sent < 2000 {
-            try await channel.send(message)
-            sent += 1
+        let sent = Counter()
+        let sender = Task {
+            while true {
+                try await channel.send(message)
+                sent.count.add(1, ordering: .relaxed)
+            }
         }
-        #expect(sent < 2000)
-        #expect(channel.bufferedAmount <= DataChannel.highWaterMark + message.count)
-
         let (third, fourth, lively, there) = try await pair.connect()
-        for number in 0..<50 {
+        // Full are the reader's queue, both windows and our buffers when nothing more is taken for 300 round trips.
+        var last = 0
+        var still = 0
+        for number in 0..<50_000 where still < 300 {
             try await lively.send("\(number)")
             var messages = there.messages.makeAsyncIterator()
             #expect(try await messages.next() == .text("\(number)"))
+            let now = sent.count.load(ordering: .relaxed)
+            still = now == last && now > 0 ? still + 1 : 0
+            last = now
         }
+        #expect(still == 300)
+        #expect(last * message.count < 64 << 20)
+        #expect(channel.bufferedAmount <= DataChannel.highWaterMark + message.count)
         #expect(other.readyState == .open)
         for connection in [first, second, third, fourth] { connection.close() }
+        // The channel is closed under it.
+        await #expect(throws: (any Error).self) { try await sender.value }
         pair.close()
+    }
+
+    /// What one task counts and another reads.
+    private final class Counter: Sendable {
+        let count = Atomic(0)
     }
 }
