@@ -67,7 +67,8 @@ public final class DataChannel: Sendable {
 
         /// The priority that a peer's number stands for: W3C webrtc-priority's bounds.
         init(value: UInt16) {
-            self = Self.allCases.first { value <= $0.rawValue } ?? .high
+            // Firefox has no priorities and sends 0, which means normal there.
+            self = value == 0 ? .low : Self.allCases.first { value <= $0.rawValue } ?? .high
         }
 
         public static func < (lhs: Priority, rhs: Priority) -> Bool { lhs.rawValue < rhs.rawValue }

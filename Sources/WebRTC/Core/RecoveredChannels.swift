@@ -23,7 +23,7 @@ struct RecoveredChannels: ~Copyable {
     }
 
     /// Streams of each association; channels for which there is none stay plain. usrsctp's tables take 104 bytes for each.
-    private static let streams: UInt16 = 128
+    private static let streams: UInt16 = 32
     /// The longest SCTP packet: with longer ones usrsctp's windows open faster and most of its work a byte is saved; beyond
     /// this nothing is gained.
     private static let packetSize = 32 * 1024
