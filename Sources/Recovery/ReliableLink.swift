@@ -110,8 +110,6 @@ public struct ReliableLink: ~Copyable, Sendable {
     public var bytesInFlight: Int { detector.inFlight }
     /// How many bytes may be in flight.
     public var congestionWindow: Int { controller.window }
-    /// What the controller does.
-    var phase: RateController.Phase { controller.phase }
 
     /// Whether the round trip is so short that no queue on the path matters.
     public var isShort: Bool { controller.isShort }
@@ -223,8 +221,7 @@ extension ReliableLink {
             detector.receive(
                 ack, outcome: &outcome,
                 onAcked: { packet in
-                    let range = packet.offset..<packet.offset + UInt64(packet.length)
-                    if packet.flow == 0 { outgoing0.acknowledge(range) } else { outgoing1.acknowledge(range) }
+                    if packet.flow == 0 { outgoing0.acknowledge(packet.range) } else { outgoing1.acknowledge(packet.range) }
                 })
         else { return false }
         guard outcome.ackedBytes > 0 else { return true }
@@ -248,8 +245,7 @@ extension ReliableLink {
 
     private mutating func findLosses(_ now: Int64, _ outcome: inout LossDetector.Outcome) {
         detector.detectLosses(now: now, rtt: rtt, outcome: &outcome) { packet in
-            let range = packet.offset..<packet.offset + UInt64(packet.length)
-            if packet.flow == 0 { outgoing0.markLost(range) } else { outgoing1.markLost(range) }
+            if packet.flow == 0 { outgoing0.markLost(packet.range) } else { outgoing1.markLost(packet.range) }
         }
         statistics.packetsLost &+= UInt64(outcome.lostPackets)
     }
@@ -314,7 +310,7 @@ extension ReliableLink {
                 used += length
             }
             let space = limit - used - RecoveryHeader.dataFrameOverhead
-            guard let (range, _) = flow == 0 ? outgoing0.take(space) : outgoing1.take(space) else {
+            guard let range = flow == 0 ? outgoing0.take(space) : outgoing1.take(space) else {
                 room[used] = RecoveryHeader.pingFrame
                 return used + 1
             }
@@ -331,7 +327,7 @@ extension ReliableLink {
         }
         let size = buffer[buffer.count - 1].byteCount + configuration.overhead
         packet.size = UInt32(size)
-        _ = detector.packetSent(packet)
+        detector.packetSent(packet)
         statistics.packetsSent &+= 1
         lastActivity = now
         nextSendAt += Int64(min(Double(size) * 1e9 / controller.pacingRate, 1e9))

@@ -38,12 +38,10 @@ struct LossDetector: ~Copyable, Sendable {
 
     init() {}
 
-    /// Notes a packet that was sent; the answer is its number.
-    mutating func packetSent(_ packet: SentPacket) -> UInt64 {
-        let number = sent.next
+    /// Notes a packet that was sent; its number was ``SentPackets/next``.
+    mutating func packetSent(_ packet: SentPacket) {
         sent.append(packet)
         inFlight += Int(packet.size)
-        return number
     }
 
     /// Takes an ACK frame. False for one that acknowledges what was never sent.

@@ -23,6 +23,9 @@ struct SentPacket: BitwiseCopyable {
     var state: State
     /// Whether there was nothing more to send.
     var isAppLimited: Bool
+
+    /// Its bytes in their flow.
+    var range: Range<UInt64> { offset..<offset + UInt64(length) }
 }
 
 /// The packets in flight by number, from the oldest that is still of interest.

@@ -12,9 +12,6 @@ struct ByteRing: ~Copyable, @unchecked Sendable {
 
     deinit { storage.deallocate() }
 
-    /// How many bytes of memory are held.
-    var capacity: Int { storage.count }
-
     /// Makes room for `window`, of which the bytes of `held` are there.
     mutating func reserve(_ window: Range<UInt64>, holding held: Range<UInt64>) {
         guard window.count > storage.count else { return }

@@ -73,12 +73,6 @@ struct RangeSet {
         return index < ranges.count && ranges[index].lowerBound <= range.lowerBound
     }
 
-    /// Whether any of a range is there.
-    func intersects(_ range: Range<UInt64>) -> Bool {
-        let index = firstIndex(endingAtOrAfter: range.lowerBound &+ 1)
-        return index < ranges.count && ranges[index].lowerBound < range.upperBound
-    }
-
     /// The ranges that have something in common with one.
     func overlapping(_ range: Range<UInt64>) -> ArraySlice<Range<UInt64>> {
         ranges[firstIndex(endingAtOrAfter: range.lowerBound &+ 1)...].prefix { $0.lowerBound < range.upperBound }
@@ -95,9 +89,5 @@ struct RangeSet {
         let end = min(first.upperBound, first.lowerBound &+ count)
         if end == first.upperBound { ranges.removeFirst() } else { ranges[0] = end..<first.upperBound }
         return first.lowerBound..<end
-    }
-
-    mutating func removeAll() {
-        ranges.removeAll()
     }
 }

@@ -48,12 +48,12 @@ struct SendStream: ~Copyable, Sendable {
     }
 
     /// What goes into the next packet of at most `room` bytes: what was lost first.
-    mutating func take(_ room: Int) -> (range: Range<UInt64>, isRetransmission: Bool)? {
-        if let range = lost.takeFirst(UInt64(room)) { return (range, true) }
+    mutating func take(_ room: Int) -> Range<UInt64>? {
+        if let range = lost.takeFirst(UInt64(room)) { return range }
         guard next < end else { return nil }
         let range = next..<min(end, next + UInt64(room))
         next = range.upperBound
-        return (range, false)
+        return range
     }
 
     /// Copies bytes of the stream.
