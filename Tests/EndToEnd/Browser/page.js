@@ -94,6 +94,16 @@ class Channel {
         this.connection.tell(event, { label: this.channel.label, ...members });
     }
 
+    echo(data) {
+        // A busy Chromium gives out a message that comes with the channel's ACK before it says that the channel is open.
+        if (this.channel.readyState === "connecting") {
+            this.channel.addEventListener("open", () => this.echo(data), { once: true });
+        } else if (this.channel.readyState === "open") {
+            // Else the other side closed the channel after its message.
+            this.channel.send(data);
+        }
+    }
+
     take(data) {
         const isText = typeof data === "string";
         const length = isText ? new TextEncoder().encode(data).length : data.byteLength;
@@ -106,8 +116,7 @@ class Channel {
         count.largest = Math.max(count.largest, length);
         if (isText) count.texts += 1;
         else if (this.mode === "count" && !isPattern(new Uint8Array(data), this.thorough)) count.wrong += 1;
-        // The other side may have closed the channel after its message.
-        if (this.mode === "echo" && this.channel.readyState === "open") this.channel.send(data);
+        if (this.mode === "echo") this.echo(data);
         if (this.mode === "tell") this.tell("message", { text: isText ? data : null, length });
         if (this.awaited && count.bytes >= this.awaited.bytes) {
             this.awaited.resolve({ ...count, seconds: (count.lastAt - count.firstAt) / 1000 });
