@@ -53,13 +53,22 @@ public struct ReliableLink: ~Copyable, Sendable {
         public var probes: UInt64 = 0
         /// SCTP packets that were dropped because too much waited.
         public var overflows: UInt64 = 0
+        /// What the path was seen to deliver, in bytes a second, overhead included; 0 before it is known.
+        public var deliveryRate: Double = 0
+        /// The smoothed round-trip time, queues included; `nil` before the first sample.
+        public var smoothedRoundTrip: Duration?
+        /// The least round-trip time of the last seconds; `nil` before the first sample.
+        public var leastRoundTrip: Duration?
+        /// Bytes in flight, overhead included.
+        public var bytesInFlight = 0
+        /// How many bytes may be in flight.
+        public var congestionWindow = 0
     }
 
     private let configuration: Configuration
-    private var outgoing0 = SendStream()
-    private var outgoing1 = SendStream()
-    private var incoming0 = ReceiveStream()
-    private var incoming1 = ReceiveStream()
+    // `flowCount` of each.
+    private var outgoing = InlineArray<2, SendStream> { _ in SendStream() }
+    private var incoming = InlineArray<2, ReceiveStream> { _ in ReceiveStream() }
 
     private var detector = LossDetector()
     private var received = ReceivedNumbers()
@@ -86,8 +95,7 @@ public struct ReliableLink: ~Copyable, Sendable {
     private var urgentRound: UInt64 = 0
     /// Whether pacing or the window, not a lack of data, ended the last transmission.
     private var isPaced = false
-    /// What became of packets.
-    public private(set) var statistics = Statistics()
+    private var counts = Statistics()
 
     /// A link on which nothing was sent.
     public init(configuration: Configuration) {
@@ -100,16 +108,18 @@ public struct ReliableLink: ~Copyable, Sendable {
 
     // MARK: - Facts
 
-    /// What the path was seen to deliver, in bytes a second, overhead included; 0 before it is known.
-    public var deliveryRate: Double { controller.deliveryRate }
-    /// The smoothed round-trip time, queues included; `nil` before the first sample.
-    public var smoothedRoundTrip: Duration? { rtt.hasSample ? .nanoseconds(rtt.smoothed) : nil }
-    /// The least round-trip time of the last seconds; `nil` before the first sample.
-    public var leastRoundTrip: Duration? { rtt.hasSample ? .nanoseconds(controller.leastRoundTrip) : nil }
-    /// Bytes in flight, overhead included.
-    public var bytesInFlight: Int { detector.inFlight }
-    /// How many bytes may be in flight.
-    public var congestionWindow: Int { controller.window }
+    /// What became of packets, and what the path is like.
+    public var statistics: Statistics {
+        var statistics = counts
+        statistics.deliveryRate = controller.deliveryRate
+        if rtt.hasSample {
+            statistics.smoothedRoundTrip = .nanoseconds(rtt.smoothed)
+            statistics.leastRoundTrip = .nanoseconds(controller.leastRoundTrip)
+        }
+        statistics.bytesInFlight = detector.inFlight
+        statistics.congestionWindow = controller.window
+        return statistics
+    }
 
     /// Whether the round trip is so short that no queue on the path matters.
     public var isShort: Bool { controller.isShort }
@@ -125,7 +135,7 @@ public struct ReliableLink: ~Copyable, Sendable {
     }
 
     /// Bytes of a flow that wait to be sent for the first time.
-    public func queuedBytes(flow: Int) -> Int { flow == 0 ? outgoing0.unsent : outgoing1.unsent }
+    public func queuedBytes(flow: Int) -> Int { outgoing[flow].unsent }
 
     // MARK: - SCTP's side
 
@@ -133,20 +143,16 @@ public struct ReliableLink: ~Copyable, Sendable {
     /// empty.
     public mutating func enqueue(_ packets: inout PacketBuffer, flow: Int) {
         let count = packets.count
-        let fits = flow == 0 ? outgoing0.append(&packets) : outgoing1.append(&packets)
-        if !fits { statistics.overflows &+= UInt64(count) }
+        let fits = outgoing[flow].append(&packets)
+        if !fits { counts.overflows &+= UInt64(count) }
     }
 
     /// Whether ``takePackets(flow:_:)`` may have something.
-    public func hasPackets(flow: Int) -> Bool { flow == 0 ? incoming0.hasBytes : incoming1.hasBytes }
+    public func hasPackets(flow: Int) -> Bool { incoming[flow].hasBytes }
 
     /// Hands out the SCTP packets of a flow that are whole, in order.
     public mutating func takePackets(flow: Int, _ body: (RawSpan) -> Void) {
-        if flow == 0 {
-            incoming0.takePackets { body(RawSpan(_unsafeBytes: $0)) }
-        } else {
-            incoming1.takePackets { body(RawSpan(_unsafeBytes: $0)) }
-        }
+        incoming[flow].takePackets { body(RawSpan(_unsafeBytes: $0)) }
     }
 }
 
@@ -163,9 +169,9 @@ extension ReliableLink {
         let now = now.nanoseconds
         var reader = ByteReader(record)
         do throws(WireError) {
-            if try !receive(&reader, now) { statistics.packetsDropped &+= 1 }
+            if try !receive(&reader, now) { counts.packetsDropped &+= 1 }
         } catch {
-            statistics.packetsDropped &+= 1
+            counts.packetsDropped &+= 1
         }
     }
 
@@ -186,15 +192,12 @@ extension ReliableLink {
         while reader.remaining > 0 {
             switch try reader.readUInt8() {
             case RecoveryHeader.dataFrame:
-                let flow = try reader.readUInt8()
+                let flow = Int(try reader.readUInt8())
                 let length = Int(try reader.readUInt16())
                 let offset = try reader.readUInt64()
                 let bytes = try reader.readSpan(length)
-                guard number != nil, flow < UInt8(Self.flowCount) else { return false }
-                let isKept = bytes.withUnsafeBytes {
-                    flow == 0 ? incoming0.insert($0, at: offset) : incoming1.insert($0, at: offset)
-                }
-                guard isKept else { return false }
+                guard number != nil, flow < Self.flowCount else { return false }
+                guard bytes.withUnsafeBytes({ incoming[flow].insert($0, at: offset) }) else { return false }
             case RecoveryHeader.ackFrame:
                 // One a packet: each costs a walk over what is in flight.
                 guard !hasAck else { return false }
@@ -210,7 +213,7 @@ extension ReliableLink {
         }
         guard let number else { return true }
         received.insert(number, now: now)
-        statistics.packetsReceived &+= 1
+        counts.packetsReceived &+= 1
         return true
     }
 
@@ -221,7 +224,7 @@ extension ReliableLink {
             detector.receive(
                 ack, outcome: &outcome,
                 onAcked: { packet in
-                    if packet.flow == 0 { outgoing0.acknowledge(packet.range) } else { outgoing1.acknowledge(packet.range) }
+                    outgoing[Int(packet.flow)].acknowledge(packet.range)
                 })
         else { return false }
         guard outcome.ackedBytes > 0 else { return true }
@@ -237,7 +240,7 @@ extension ReliableLink {
         probeCount = 0
         probesDue = 0
         findLosses(now, &outcome)
-        statistics.spuriousLosses = detector.spuriousLosses
+        counts.spuriousLosses = detector.spuriousLosses
         controller.acknowledged(
             outcome, roundTrip: roundTrip, delivered: delivered, inFlight: detector.inFlight, now: now)
         return true
@@ -245,9 +248,9 @@ extension ReliableLink {
 
     private mutating func findLosses(_ now: Int64, _ outcome: inout LossDetector.Outcome) {
         detector.detectLosses(now: now, rtt: rtt, outcome: &outcome) { packet in
-            if packet.flow == 0 { outgoing0.markLost(packet.range) } else { outgoing1.markLost(packet.range) }
+            outgoing[Int(packet.flow)].markLost(packet.range)
         }
-        statistics.packetsLost &+= UInt64(outcome.lostPackets)
+        counts.packetsLost &+= UInt64(outcome.lostPackets)
     }
 }
 
@@ -267,9 +270,9 @@ extension ReliableLink {
         }
         let urgentLimit = max(Self.urgentPackets * (configuration.maxPacketSize + configuration.overhead), limit / 10)
         while true {
-            let flow = outgoing0.hasData ? 0 : 1
+            let flow = outgoing[0].hasData ? 0 : 1
             let isProbe = probesDue > 0
-            guard isProbe || outgoing0.hasData || outgoing1.hasData else { break }
+            guard isProbe || outgoing[flow].hasData else { break }
             // A little of the first flow waits for nothing; the rest of it is like any other data.
             let isUrgent = flow == 0 && urgentBytes < urgentLimit && detector.inFlight < 2 * limit
             if !isProbe, !isUrgent, detector.inFlight >= limit || nextSendAt > now {
@@ -310,7 +313,7 @@ extension ReliableLink {
                 used += length
             }
             let space = limit - used - RecoveryHeader.dataFrameOverhead
-            guard let range = flow == 0 ? outgoing0.take(space) : outgoing1.take(space) else {
+            guard let range = outgoing[flow].take(space) else {
                 room[used] = RecoveryHeader.pingFrame
                 return used + 1
             }
@@ -322,13 +325,13 @@ extension ReliableLink {
             room.storeBytes(of: range.lowerBound.bigEndian, toByteOffset: used + 4, as: UInt64.self)
             used += RecoveryHeader.dataFrameOverhead
             let bytes = UnsafeMutableRawBufferPointer(rebasing: room[used..<used + range.count])
-            if flow == 0 { outgoing0.read(range, into: bytes) } else { outgoing1.read(range, into: bytes) }
+            outgoing[flow].read(range, into: bytes)
             return used + range.count
         }
         let size = buffer[buffer.count - 1].byteCount + configuration.overhead
         packet.size = UInt32(size)
         detector.packetSent(packet)
-        statistics.packetsSent &+= 1
+        counts.packetsSent &+= 1
         lastActivity = now
         nextSendAt += Int64(min(Double(size) * 1e9 / controller.pacingRate, 1e9))
         return size
@@ -393,9 +396,10 @@ extension ReliableLink {
         } else if let probeAt, now >= probeAt {
             probeCount += 1
             probesDue = 2
-            statistics.probes &+= 1
-            if !outgoing0.hasData { outgoing0.markOldestLost(configuration.maxPacketSize) }
-            if !outgoing0.hasData, !outgoing1.hasData { outgoing1.markOldestLost(configuration.maxPacketSize) }
+            counts.probes &+= 1
+            for flow in 0..<Self.flowCount where !outgoing[0].hasData {
+                if !outgoing[flow].hasData { outgoing[flow].markOldestLost(configuration.maxPacketSize) }
+            }
             if probeCount == Self.stallProbes { controller.pathStalled() }
         }
     }
@@ -419,7 +423,6 @@ extension ReliableLink {
     /// Gives back memory that an idle link holds. Call it now and then.
     public mutating func trim(now: Timestamp) {
         guard now.nanoseconds - lastActivity > Self.idleTime else { return }
-        incoming0.trim()
-        incoming1.trim()
+        for flow in 0..<Self.flowCount { incoming[flow].trim() }
     }
 }

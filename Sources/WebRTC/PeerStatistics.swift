@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DTLS
 public import ICE
+public import Recovery
 public import SCTP
 
 /// What a connection counts, layer by layer.
@@ -11,6 +12,8 @@ public struct PeerStatistics: Sendable {
     public var ice: ICEAgent.Counters?
     /// DTLS's counters, once there is a session.
     public var dtls: DTLSTransport.Statistics?
+    /// What recovers losses below SCTP, toward a peer that has it too.
+    public var link: ReliableLink.Statistics?
     /// SCTP's counters.
     public var association: SCTPAssociation.Counters?
     /// What channels dropped.
@@ -56,7 +59,7 @@ extension PeerCore {
     public var statistics: PeerStatistics {
         PeerStatistics(
             transport: transport, ice: ice.peek { $0.counters }, dtls: dtls.peek { $0.statistics },
-            association: channels.peek { $0.associationCounters }, channels: channels.peek { $0.counters }, media: mediaCounters,
+            link: recovered.peek { $0.statistics }, association: channels.peek { $0.associationCounters }, channels: channels.peek { $0.counters }, media: mediaCounters,
             selectedPair: ice.peek { $0.selectedPair } ?? nil)
     }
 }

@@ -45,7 +45,7 @@ struct HostilePeerTests {
             now = max(now + .milliseconds(1), try #require(deadline))
             link.handleTimeout(now: now)
         }
-        let (inFlight, overflows, grown) = (link.bytesInFlight, link.statistics.overflows, try residentBytes() - before)
+        let (inFlight, overflows, grown) = (link.statistics.bytesInFlight, link.statistics.overflows, try residentBytes() - before)
         #expect(late < 2 * 540 / 3 + 20, "\(late)")
         #expect(inFlight < 2 << 20)
         #expect(overflows > 0)
@@ -70,7 +70,7 @@ struct HostilePeerTests {
             link.receive(self.ack(largest: sent + 5, first: 1).span.bytes, now: now)
         }
         let (dropped, inFlight, window) = (
-            link.statistics.packetsDropped, link.bytesInFlight, link.congestionWindow
+            link.statistics.packetsDropped, link.statistics.bytesInFlight, link.statistics.congestionWindow
         )
         #expect(dropped == 3000)
         #expect(inFlight == 0)
@@ -132,7 +132,7 @@ struct HostilePeerTests {
             link.receive(ack.span.bytes, now: now)
             acked = sent
         }
-        let (inFlight, queued) = (link.bytesInFlight, link.queuedBytes(flow: 1))
+        let (inFlight, queued) = (link.statistics.bytesInFlight, link.queuedBytes(flow: 1))
         #expect(inFlight <= 64 << 20)
         #expect(queued <= 32 << 20)
     }
