@@ -89,7 +89,7 @@ let package = Package(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
         // The laboratory: links on virtual time, and between namespaces of the kernel.
-        .target(name: "NATLab", dependencies: ["Wire", "NetIO", "CNATLab"], swiftSettings: strict),
+        .target(name: "NATLab", dependencies: ["Wire", "ICE", "NetIO", "CNATLab"], swiftSettings: strict),
 
         // Above the stack: trackers, HTTP and the command line, over well-kept packages.
         .target(

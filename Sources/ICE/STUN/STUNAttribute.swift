@@ -60,6 +60,54 @@ public struct STUNAttribute: Hashable, Sendable {
         /// CRC-32 over the message, to tell it from other traffic.
         public static let fingerprint = Kind(rawValue: 0x8028)
 
+        // RFC 8656 §18.
+        /// A channel of an allocation.
+        public static let channelNumber = Kind(rawValue: 0x000C)
+        /// How long an allocation lives, in seconds.
+        public static let lifetime = Kind(rawValue: 0x000D)
+        /// The peer that data goes to or comes from, masked.
+        public static let xorPeerAddress = Kind(rawValue: 0x0012)
+        /// The payload of a Send or Data indication.
+        public static let data = Kind(rawValue: 0x0013)
+        /// The address that a server allocated, masked.
+        public static let xorRelayedAddress = Kind(rawValue: 0x0016)
+        /// The address family wanted of an allocation.
+        public static let requestedAddressFamily = Kind(rawValue: 0x0017)
+        /// An even port is wanted, and perhaps the next one reserved.
+        public static let evenPort = Kind(rawValue: 0x0018)
+        /// The transport between server and peer.
+        public static let requestedTransport = Kind(rawValue: 0x0019)
+        /// Datagrams to the peer are not to be fragmented.
+        public static let dontFragment = Kind(rawValue: 0x001A)
+        /// A port that an earlier allocation reserved.
+        public static let reservationToken = Kind(rawValue: 0x0022)
+        /// A second relayed address, of another family, is wanted.
+        public static let additionalAddressFamily = Kind(rawValue: 0x8000)
+        /// Why there is no second relayed address.
+        public static let addressErrorCode = Kind(rawValue: 0x8001)
+        /// An ICMP error that a datagram to a peer met.
+        public static let icmp = Kind(rawValue: 0x8004)
+
+        // RFC 8489 §18.3, comprehension-optional.
+        /// The ways that a server has to make a key of a password.
+        public static let passwordAlgorithms = Kind(rawValue: 0x8002)
+        /// The name that the certificate of an alternate server is for.
+        public static let alternateDomain = Kind(rawValue: 0x8003)
+        /// A server to ask instead.
+        public static let alternateServer = Kind(rawValue: 0x8023)
+
+        // RFC 5780 §7.
+        /// The server is to answer from another address or port.
+        public static let changeRequest = Kind(rawValue: 0x0003)
+        /// Bytes of no meaning that make a message long.
+        public static let padding = Kind(rawValue: 0x0026)
+        /// The port that the answer is to go to.
+        public static let responsePort = Kind(rawValue: 0x0027)
+        /// Where an answer came from.
+        public static let responseOrigin = Kind(rawValue: 0x802B)
+        /// Where an answer would come from with both address and port changed.
+        public static let otherAddress = Kind(rawValue: 0x802C)
+
         // RFC 8445 §20.1.
         /// The priority that a peer-reflexive candidate learned from this check gets.
         public static let priority = Kind(rawValue: 0x0024)
@@ -93,6 +141,27 @@ extension STUNAttribute.Kind: CustomStringConvertible {
         case .useCandidate: "USE-CANDIDATE"
         case .iceControlled: "ICE-CONTROLLED"
         case .iceControlling: "ICE-CONTROLLING"
+        case .channelNumber: "CHANNEL-NUMBER"
+        case .lifetime: "LIFETIME"
+        case .xorPeerAddress: "XOR-PEER-ADDRESS"
+        case .data: "DATA"
+        case .xorRelayedAddress: "XOR-RELAYED-ADDRESS"
+        case .requestedAddressFamily: "REQUESTED-ADDRESS-FAMILY"
+        case .evenPort: "EVEN-PORT"
+        case .requestedTransport: "REQUESTED-TRANSPORT"
+        case .dontFragment: "DONT-FRAGMENT"
+        case .reservationToken: "RESERVATION-TOKEN"
+        case .additionalAddressFamily: "ADDITIONAL-ADDRESS-FAMILY"
+        case .addressErrorCode: "ADDRESS-ERROR-CODE"
+        case .icmp: "ICMP"
+        case .passwordAlgorithms: "PASSWORD-ALGORITHMS"
+        case .alternateDomain: "ALTERNATE-DOMAIN"
+        case .alternateServer: "ALTERNATE-SERVER"
+        case .changeRequest: "CHANGE-REQUEST"
+        case .padding: "PADDING"
+        case .responsePort: "RESPONSE-PORT"
+        case .responseOrigin: "RESPONSE-ORIGIN"
+        case .otherAddress: "OTHER-ADDRESS"
         default: "0x" + String(rawValue, radix: 16)
         }
     }

@@ -25,6 +25,27 @@ public struct STUNErrorCode: Hashable, Sendable {
     /// Both sides believe to have the same role, and this one keeps it (RFC 8445 §7.3.1.1).
     public static let roleConflict = STUNErrorCode(487, "Role Conflict")
 
+    /// The nonce is not valid any more; the answer holds a new one (RFC 8489 §9.2.4).
+    public static let staleNonce = STUNErrorCode(438, "Stale Nonce")
+    /// Asks for another server (RFC 8489 §10).
+    public static let tryAlternate = STUNErrorCode(300, "Try Alternate")
+    /// There is no such allocation, or there is one already (RFC 8656 §19).
+    public static let allocationMismatch = STUNErrorCode(437, "Allocation Mismatch")
+    /// The server has no addresses of this family (RFC 8656 §19).
+    public static let addressFamilyNotSupported = STUNErrorCode(440, "Address Family not Supported")
+    /// The credentials are not those that made the allocation (RFC 8656 §19).
+    public static let wrongCredentials = STUNErrorCode(441, "Wrong Credentials")
+    /// The server relays no such transport (RFC 8656 §19).
+    public static let unsupportedTransport = STUNErrorCode(442, "Unsupported Transport Protocol")
+    /// The peer's address is of another family than the relayed one (RFC 8656 §19).
+    public static let peerAddressFamilyMismatch = STUNErrorCode(443, "Peer Address Family Mismatch")
+    /// The user has as many allocations as are allowed (RFC 8656 §19).
+    public static let allocationQuotaReached = STUNErrorCode(486, "Allocation Quota Reached")
+    /// The server failed; the client may try again (RFC 8489 §14.8).
+    public static let serverError = STUNErrorCode(500, "Server Error")
+    /// The server has nothing left to give (RFC 8656 §19).
+    public static let insufficientCapacity = STUNErrorCode(508, "Insufficient Capacity")
+
     /// Reads the value of an ERROR-CODE; `nil` if it is too short or its number is out of range.
     init?(attributeValue value: [UInt8]) {
         guard value.count >= 4 else { return nil }

@@ -38,6 +38,20 @@ public struct STUNMessage: Hashable, Sendable {
         }
         /// Asks for the own address, checks a path, keeps a binding alive (RFC 8489 §3).
         public static let binding = Method(rawValue: 1)
+
+        // RFC 8656 §17.
+        /// Asks a server for a relayed address.
+        public static let allocate = Method(rawValue: 3)
+        /// Prolongs or ends an allocation.
+        public static let refresh = Method(rawValue: 4)
+        /// Data for a peer, as an indication.
+        public static let send = Method(rawValue: 6)
+        /// Data from a peer, as an indication.
+        public static let data = Method(rawValue: 7)
+        /// Lets peers' addresses send to the relayed address.
+        public static let createPermission = Method(rawValue: 8)
+        /// Gives a peer a channel, whose messages have a header of four bytes.
+        public static let channelBind = Method(rawValue: 9)
     }
 
     /// The class.
