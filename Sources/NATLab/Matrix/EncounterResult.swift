@@ -30,6 +30,8 @@ public struct EncounterResult: Hashable, Sendable {
     public var causes: [Cause] = []
     /// The packets in order, where they were asked for.
     public var steps: [Step] = []
+    /// The places that the steps name, from the offerer to the answerer.
+    public var places: [String] = []
 
     /// Something that stopped packets.
     public struct Cause: Hashable, Sendable {

@@ -98,11 +98,12 @@ public struct SequenceDiagram: Hashable, Sendable {
     /// The packets in order.
     public var steps: [EncounterResult.Step]
 
-    /// A diagram from its parts.
-    public init(title: String, places: [String], steps: [EncounterResult.Step]) {
+    /// The diagram of an encounter whose steps were recorded. Places that no packet came to are left out.
+    public init(title: String, _ result: EncounterResult) {
         self.title = title
-        self.places = places
-        self.steps = steps
+        steps = result.steps
+        let used = Set(steps.flatMap { [$0.from, $0.to] })
+        places = result.places.filter { used.contains($0) }
     }
 
     /// How many packets are drawn; what comes after is told as a number.
