@@ -227,6 +227,11 @@ public struct VirtualNetwork: Sendable {
     /// A box, to ask it for its mappings.
     public func nat(_ id: NATID) -> VirtualNAT { boxes[id.index].nat }
 
+    /// Where a host is attached.
+    public func segment(of host: HostID) -> Segment {
+        segments[hosts[host.index].segment].box.map { .behind(NATID(index: $0)) } ?? .internet
+    }
+
     /// The boxes between a segment and the public network, the innermost first.
     public func boxes(outwardFrom segment: Segment) -> [NATID] {
         var path: [NATID] = []
