@@ -23,7 +23,9 @@ struct NATProfileTests {
     @Test("a file needs to say no more than the name; the rest is that of a fresh profile")
     func defaults() throws {
         #expect(try NATProfile(parsing: #"{"name": "x"}"#) == NATProfile(name: "x"))
-        #expect(try NATProfile(parsing: #"{"name": "x", "portBlock": null, "comment": {"any": [1]}}"#) == NATProfile(name: "x"))
+        #expect(
+            try NATProfile(parsing: #"{"name": "x", "portBlock": null, "comment": {"any": [1]}}"#)
+                == NATProfile(name: "x"))
     }
 
     @Test("every member is read")
@@ -35,7 +37,8 @@ struct NATProfileTests {
              "filterLifetime": 30, "outboundRefreshes": false, "inboundRefreshes": true, "filteredInbound": "takes-port",
              "maximumSessions": 10, "outer": [{"name": "y"}, {"name": "z", "mapping": "apd"}]}
             """
-        var expected = NATProfile("Any-1", mapping: .addressDependent, filtering: .endpointIndependent, allocation: .sequential)
+        var expected = NATProfile(
+            "Any-1", mapping: .addressDependent, filtering: .endpointIndependent, allocation: .sequential)
         expected.kind = .firewall
         expected.ports = 2000...2999
         expected.portStep = 2
@@ -58,58 +61,68 @@ struct NATProfileTests {
         #expect(try NATProfile(json: expected.json) == expected)
     }
 
-    @Test("what is wrong is named with its place and what is allowed", arguments: [
-        (#"{}"#, "name: the member is missing"),
-        (#"[]"#, "profile: [] is not allowed; it is an object"),
-        (#"{"name": ""}"#, #"name: "" is not allowed; it is 1 to 64 letters, digits and hyphens"#),
-        (#"{"name": "a b"}"#, #"name: "a b" is not allowed; it is 1 to 64 letters, digits and hyphens"#),
-        (
-            #"{"name": "x", "filtering": "port"}"#,
-            #"filtering: "port" is not allowed; it is one of "ei", "ad", "apd""#
-        ),
-        (#"{"name": "x", "kind": 3}"#, #"kind: 3 is not allowed; it is one of "open", "nat", "firewall", "udp-blocked""#),
-        (
-            #"{"name": "x", "ports": [5, 4]}"#,
-            "ports: [5,4] is not allowed; it is the first and the last port, as in [1024, 65535]"
-        ),
-        (
-            #"{"name": "x", "ports": [1, 65536]}"#,
-            "ports: [1,65536] is not allowed; it is the first and the last port, as in [1024, 65535]"
-        ),
-        (#"{"name": "x", "preservesParity": 1}"#, "preservesParity: 1 is not allowed; it is true or false"),
-        (#"{"name": "x", "addresses": 0}"#, "addresses: 0 is not allowed; it is a whole number from 1 to 256"),
-        (
-            #"{"name": "x", "ports": [1, 10], "portBlock": 11}"#,
-            "portBlock: 11 is not allowed; it is a whole number from 1 to 10"
-        ),
-        (
-            #"{"name": "x", "mappingLifetime": -1}"#,
-            "mappingLifetime: -1 is not allowed; it is a number of seconds above 0 and up to 86400"
-        ),
-        (
-            #"{"name": "x", "outer": [{"name": "y", "pooling": "odd"}]}"#,
-            #"outer[0].pooling: "odd" is not allowed; it is one of "paired", "arbitrary""#
-        ),
-        (
-            #"{"name": "x", "outer": [{"name": "y", "outer": []}]}"#,
-            "outer[0].outer: [] is not allowed; it is given for the innermost box alone"
-        ),
-    ])
+    @Test(
+        "what is wrong is named with its place and what is allowed",
+        arguments: [
+            (#"{}"#, "name: the member is missing"),
+            (#"[]"#, "profile: [] is not allowed; it is an object"),
+            (#"{"name": ""}"#, #"name: "" is not allowed; it is 1 to 64 letters, digits and hyphens"#),
+            (#"{"name": "a b"}"#, #"name: "a b" is not allowed; it is 1 to 64 letters, digits and hyphens"#),
+            (
+                #"{"name": "x", "filtering": "port"}"#,
+                #"filtering: "port" is not allowed; it is one of "ei", "ad", "apd""#
+            ),
+            (
+                #"{"name": "x", "kind": 3}"#,
+                #"kind: 3 is not allowed; it is one of "open", "nat", "firewall", "udp-blocked""#
+            ),
+            (
+                #"{"name": "x", "ports": [5, 4]}"#,
+                "ports: [5,4] is not allowed; it is the first and the last port, as in [1024, 65535]"
+            ),
+            (
+                #"{"name": "x", "ports": [1, 65536]}"#,
+                "ports: [1,65536] is not allowed; it is the first and the last port, as in [1024, 65535]"
+            ),
+            (#"{"name": "x", "preservesParity": 1}"#, "preservesParity: 1 is not allowed; it is true or false"),
+            (#"{"name": "x", "addresses": 0}"#, "addresses: 0 is not allowed; it is a whole number from 1 to 256"),
+            (
+                #"{"name": "x", "ports": [1, 10], "portBlock": 11}"#,
+                "portBlock: 11 is not allowed; it is a whole number from 1 to 10"
+            ),
+            (
+                #"{"name": "x", "mappingLifetime": -1}"#,
+                "mappingLifetime: -1 is not allowed; it is a number of seconds above 0 and up to 86400"
+            ),
+            (
+                #"{"name": "x", "outer": [{"name": "y", "pooling": "odd"}]}"#,
+                #"outer[0].pooling: "odd" is not allowed; it is one of "paired", "arbitrary""#
+            ),
+            (
+                #"{"name": "x", "outer": [{"name": "y", "outer": []}]}"#,
+                "outer[0].outer: [] is not allowed; it is given for the innermost box alone"
+            ),
+        ])
     func faults(text: String, message: String) {
-        #expect { try NATProfile(parsing: text) } throws: { ($0 as? NATProfileError)?.description == message }
+        let error = #expect(throws: NATProfileError.self) { try NATProfile(parsing: text) }
+        #expect(error?.description == message)
     }
 
     @Test("a member that no profile has is a fault, and the known ones are named")
     func unknownMember() {
-        #expect { try NATProfile(parsing: #"{"name": "x", "outer": [{"name": "y", "filter": "ei"}]}"#) } throws: {
-            guard case .unknown("outer[0].filter", let known)? = $0 as? NATProfileError else { return false }
-            return known.contains("filtering")
+        let error = #expect(throws: NATProfileError.self) {
+            try NATProfile(parsing: #"{"name": "x", "outer": [{"name": "y", "filter": "ei"}]}"#)
         }
+        guard case .unknown("outer[0].filter", let known)? = error else {
+            Issue.record("not told: \(error as Any)")
+            return
+        }
+        #expect(known.contains("filtering"))
     }
 
     @Test("text that is no JSON, or hides its depth, is refused")
     func noJSON() {
-        for text in ["", "{", String(repeating: "[", count: 10_000), #"{"name": "x"} "#  + "!"] {
+        for text in ["", "{", String(repeating: "[", count: 10_000), #"{"name": "x"} "# + "!"] {
             #expect(throws: NATProfileError.self) { try NATProfile(parsing: text) }
         }
     }

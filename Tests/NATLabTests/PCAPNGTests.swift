@@ -52,7 +52,8 @@ private func onesSum(_ bytes: some Collection<UInt8>) -> UInt32 {
 struct PCAPNGTests {
     private let datagrams = [
         Datagram(source: address("192.0.2.1:5000"), destination: address("198.51.100.7:3478"), payload: [1, 2, 3]),
-        Datagram(source: address("[2001:db8::1]:5000"), destination: address("[2001:db8::2]:3478"), payload: [4, 5, 6, 7]),
+        Datagram(
+            source: address("[2001:db8::1]:5000"), destination: address("[2001:db8::2]:3478"), payload: [4, 5, 6, 7]),
         Datagram(source: address("0.0.0.0:0"), destination: address("255.255.255.255:65535"), payload: []),
     ]
 
@@ -131,27 +132,34 @@ struct PCAPNGTests {
     @Test("what a network observed becomes a capture with an interface a place and a comment a drop")
     func observations() throws {
         let blocks = try Block.read(observedCapture().bytes)
-        let names = try blocks.filter { $0.type == 1 }.map { String(decoding: try $0.options(at: 8)[2] ?? [], as: UTF8.self) }
+        let names = try blocks.filter { $0.type == 1 }.map {
+            String(decoding: try $0.options(at: 8)[2] ?? [], as: UTF8.self)
+        }
         #expect(names == ["laptop", "router, inside", "router, outside", "server"])
         #expect(blocks.count { $0.type == 6 } == 6)
         let comment = try #require(try blocks.last?.options(at: 20 + 32)[1])
-        #expect(String(decoding: comment, as: UTF8.self).hasPrefix("dropped: address-and-port-dependent filter: mapping "))
+        #expect(
+            String(decoding: comment, as: UTF8.self).hasPrefix("dropped: address-and-port-dependent filter: mapping "))
     }
 
     @Test("tshark reads the captures and finds nothing wrong with them")
     func tshark() throws {
-        guard let tool = ["/usr/bin/tshark", "/usr/local/bin/tshark"].first(where: FileManager.default.isExecutableFile)
+        guard
+            let tool = ["/usr/bin/tshark", "/usr/local/bin/tshark"].first(where: FileManager.default.isExecutableFile)
         else { return print("skipped: tshark is not installed") }
         var handmade = PCAPNG()
         handmade.addInterface("any")
         handmade.addSecrets(keyLog: Array("# nothing\n".utf8))
         for datagram in datagrams { handmade.add(datagram, at: seconds(1), interface: 0) }
-        let fields = ["frame.interface_name", "frame.time_epoch", "ip.checksum.status", "udp.checksum.status", "frame.comment"]
+        let fields = [
+            "frame.interface_name", "frame.time_epoch", "ip.checksum.status", "udp.checksum.status", "frame.comment",
+        ]
         let lines = try run(
             tool, observedCapture(), ["-T", "fields"] + fields.flatMap { ["-e", $0] } + ["-E", "separator=|"])
         #expect(lines.count == 6, "\(lines)")
         #expect(lines.first == "laptop|1.000000000|1|1|", "checksums are good")
-        #expect(lines.last?.hasPrefix("router, outside|2.250000000|1|1|dropped: address-and-port-dependent filter") == true)
+        #expect(
+            lines.last?.hasPrefix("router, outside|2.250000000|1|1|dropped: address-and-port-dependent filter") == true)
         let counted = try run(tool, handmade, ["-T", "fields", "-e", "udp.length", "-e", "udp.checksum.status"])
         #expect(counted == ["11\t1", "12\t1", "8\t1"])
     }

@@ -48,7 +48,8 @@ private struct HolePunching {
                     send(index, to: target, HolePunching.probe, timeToLive: timeToLive, now: now)
                 }
                 while let arrival = network.nextArrival(until: now) {
-                    guard let receiver = hosts.firstIndex(of: arrival.host), case .datagram(let datagram) = arrival.event
+                    guard let receiver = hosts.firstIndex(of: arrival.host),
+                        case .datagram(let datagram) = arrival.event
                     else { continue }
                     if datagram.payload == [HolePunching.answer] { return true }
                     if !targets[receiver].contains(datagram.source) { targets[receiver].append(datagram.source) }
@@ -91,9 +92,10 @@ private func canMeet(_ a: NATBehavior, _ b: NATBehavior) -> Bool {
 struct HolePunchingTests {
     @Test("two NATs meet exactly where RFC 4787's definitions let them", arguments: everyBehavior, everyBehavior)
     func everyPair(_ a: NATBehavior, _ b: NATBehavior) {
-        var attempt = HolePunching([a, b].map { behavior in
-            NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random)
-        })
+        var attempt = HolePunching(
+            [a, b].map { behavior in
+                NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random)
+            })
         #expect(attempt.meet() == canMeet(a, b), "\(a) with \(b)")
     }
 
@@ -130,9 +132,12 @@ struct HolePunchingTests {
         }
     }
 
-    @Test("boxes in a row, firewalls and operators' NATs meet a port-restricted one", arguments: [
-        NATProfile.doubleNAT, .firewall, .carrierPairedRange, .shortLived, .refusing, .portRestrictedParity, .rfc4787, .open,
-    ])
+    @Test(
+        "boxes in a row, firewalls and operators' NATs meet a port-restricted one",
+        arguments: [
+            NATProfile.doubleNAT, .firewall, .carrierPairedRange, .shortLived, .refusing, .portRestrictedParity,
+            .rfc4787, .open,
+        ])
     func others(_ profile: NATProfile) {
         var attempt = HolePunching([profile, .portRestricted])
         #expect(attempt.meet())

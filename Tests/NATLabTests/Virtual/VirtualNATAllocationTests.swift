@@ -26,7 +26,8 @@ struct VirtualNATAllocationTests {
         #expect(low.map { $0 >= 1024 } == true, "80 is not among the ports: \(low as Any)")
     }
 
-    @Test("a preserved port that is taken is dealt with in each of the ways", arguments: NATProfile.PortConflict.allCases)
+    @Test(
+        "a preserved port that is taken is dealt with in each of the ways", arguments: NATProfile.PortConflict.allCases)
     func conflicts(_ conflict: NATProfile.PortConflict) {
         var behavior = profile(.preserving)
         behavior.portConflict = conflict
@@ -53,7 +54,9 @@ struct VirtualNATAllocationTests {
         var behavior = profile(.preserving)
         behavior.portConflict = .overloading
         var nat = makeNAT(behavior)
-        for (index, time) in [(2, 0.0), (3, 10), (4, 20)] { _ = nat.out("10.0.0.\(index):5000", "203.0.113.\(index):1", at: time) }
+        for (index, time) in [(2, 0.0), (3, 10), (4, 20)] {
+            _ = nat.out("10.0.0.\(index):5000", "203.0.113.\(index):1", at: time)
+        }
         let external = address("198.51.100.7:5000")
         #expect(nat.back("203.0.113.2:1", external, at: 30) == address("10.0.0.2:5000"))
         // The middle one is kept, the others end.
@@ -127,7 +130,9 @@ struct VirtualNATAllocationTests {
         #expect(nat.out("10.0.0.2:2051", "203.0.113.1:51")?.port.isMultiple(of: 2) == true, "better another than none")
     }
 
-    @Test("a host has a block of contiguous ports, and no more than that (RFC 6888)", arguments: NATBehavior.Allocation.allCases)
+    @Test(
+        "a host has a block of contiguous ports, and no more than that (RFC 6888)",
+        arguments: NATBehavior.Allocation.allCases)
     func blocks(_ allocation: NATBehavior.Allocation) {
         var behavior = profile(allocation, mapping: .addressAndPortDependent, ports: 4000...4031)
         behavior.portBlock = 8

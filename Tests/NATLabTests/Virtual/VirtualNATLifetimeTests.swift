@@ -20,9 +20,11 @@ struct VirtualNATLifetimeTests {
         #expect(nat.back(peer, external, at: 120) == nil)
     }
 
-    @Test("a mapping is kept alive from the sides that the profile names (RFC 4787 §4.3)", arguments: [
-        (true, true), (true, false), (false, true), (false, false),
-    ])
+    @Test(
+        "a mapping is kept alive from the sides that the profile names (RFC 4787 §4.3)",
+        arguments: [
+            (true, true), (true, false), (false, true), (false, false),
+        ])
     func refresh(outbound: Bool, inbound: Bool) {
         var profile = NATProfile.portRestricted
         profile.outboundRefreshes = outbound
@@ -132,7 +134,8 @@ struct VirtualNATLifetimeTests {
 
     // MARK: - Hairpinning
 
-    @Test("hairpinning shows the source that the profile says (RFC 4787 §6)", arguments: NATProfile.Hairpinning.allCases)
+    @Test(
+        "hairpinning shows the source that the profile says (RFC 4787 §6)", arguments: NATProfile.Hairpinning.allCases)
     func hairpinning(_ hairpinning: NATProfile.Hairpinning) {
         var profile = NATProfile.addressRestricted
         profile.hairpinning = hairpinning
@@ -153,9 +156,12 @@ struct VirtualNATLifetimeTests {
 
     // MARK: - Bounds
 
-    @Test("a host that opens 100,000 mappings fills the table and no more", arguments: [
-        NATProfile.symmetricRandom, .symmetricSequential, .symmetricPreserving, .fullCone, .leaky, .carrierPairedRange,
-    ])
+    @Test(
+        "a host that opens 100,000 mappings fills the table and no more",
+        arguments: [
+            NATProfile.symmetricRandom, .symmetricSequential, .symmetricPreserving, .fullCone, .leaky,
+            .carrierPairedRange,
+        ])
     func hostileInside(_ profile: NATProfile) {
         var profile = profile
         profile.maximumSessions = 20_000
@@ -163,8 +169,11 @@ struct VirtualNATLifetimeTests {
         var refused = 0
         for number in 0..<100_000 {
             let source = SocketAddress(ip: .v4(0x0A00_0002), port: UInt16(1024 + number % 60_000))
-            let target = SocketAddress(ip: .v4(0xCB00_7100 + UInt32(number / 60_000)), port: UInt16(1 + number % 60_000))
-            if case .dropped = nat.outbound(from: source, to: target, now: seconds(Double(number) / 1e5)) { refused += 1 }
+            let target = SocketAddress(
+                ip: .v4(0xCB00_7100 + UInt32(number / 60_000)), port: UInt16(1 + number % 60_000))
+            if case .dropped = nat.outbound(from: source, to: target, now: seconds(Double(number) / 1e5)) {
+                refused += 1
+            }
         }
         #expect(nat.mappingCount(now: seconds(1)) <= 20_000)
         #expect(refused >= 60_000)

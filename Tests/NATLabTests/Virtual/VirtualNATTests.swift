@@ -10,7 +10,8 @@ private let host = "10.0.0.2:5000"
 struct VirtualNATTests {
     @Test("a mapping is used again as RFC 4787 §4.1 defines", arguments: everyBehavior)
     func mapping(_ behavior: NATBehavior) {
-        var nat = makeNAT(NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random))
+        var nat = makeNAT(
+            NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random))
         let first = nat.out(host, "203.0.113.1:1000")
         #expect(first?.ip == IPAddress("198.51.100.7"))
         #expect(nat.out(host, "203.0.113.1:1000") == first, "the same destination always sees the same")
@@ -24,7 +25,8 @@ struct VirtualNATTests {
 
     @Test("a mapping lets in as RFC 4787 §5 defines", arguments: everyBehavior)
     func filtering(_ behavior: NATBehavior) {
-        var nat = makeNAT(NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random))
+        var nat = makeNAT(
+            NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random))
         let external = nat.out(host, "203.0.113.1:1000")
         #expect(nat.back("203.0.113.1:1000", external) == address(host), "who was sent to may answer")
         let otherPort = nat.back("203.0.113.1:1001", external) != nil
@@ -33,9 +35,11 @@ struct VirtualNATTests {
         #expect(otherAddress == (behavior.filtering == .endpointIndependent))
     }
 
-    @Test("with an endpoint-independent mapping every destination sent to may answer at the one port", arguments: [
-        NATBehavior.Dependence.addressDependent, .addressAndPortDependent,
-    ])
+    @Test(
+        "with an endpoint-independent mapping every destination sent to may answer at the one port",
+        arguments: [
+            NATBehavior.Dependence.addressDependent, .addressAndPortDependent,
+        ])
     func filterGrows(_ filtering: NATBehavior.Dependence) {
         var nat = makeNAT(NATProfile("any", mapping: .endpointIndependent, filtering: filtering))
         let external = nat.out(host, "203.0.113.1:1000")
@@ -65,10 +69,12 @@ struct VirtualNATTests {
                 == .dropped(.unmapped(external: address("198.51.100.7:9"), source: address("203.0.113.20:1"))))
     }
 
-    @Test("a firewall translates nothing and lets in only answers", arguments: [
-        ("198.51.100.20:5000", "203.0.113.1:1000", "203.0.113.1:1001"),
-        ("[2001:db8::2]:5000", "[2001:db8:1::1]:1000", "[2001:db8:1::1]:1001"),
-    ])
+    @Test(
+        "a firewall translates nothing and lets in only answers",
+        arguments: [
+            ("198.51.100.20:5000", "203.0.113.1:1000", "203.0.113.1:1001"),
+            ("[2001:db8::2]:5000", "[2001:db8:1::1]:1000", "[2001:db8:1::1]:1001"),
+        ])
     func firewall(inside: String, known: String, stranger: String) {
         var box = makeNAT(.firewall, addresses: [])
         #expect(box.back(known, address(inside)) == nil)

@@ -13,7 +13,8 @@ private struct Laboratory {
     var segments: [VirtualNetwork.Segment] = []
 
     init(
-        _ profiles: [NATProfile], seed: UInt64 = 1, link: AccessLink = AccessLink(), ipv6: Bool = false, coreHops: Int = 6
+        _ profiles: [NATProfile], seed: UInt64 = 1, link: AccessLink = AccessLink(), ipv6: Bool = false,
+        coreHops: Int = 6
     ) {
         network = VirtualNetwork(seed: seed, coreHops: coreHops)
         server = network.addHost("server", ipv6: ipv6)
@@ -73,7 +74,8 @@ struct VirtualNetworkTests {
         let outside = arrival?.datagram?.source ?? .unspecified
         #expect(outside.port == 5000 && !outside.ip.isPrivate)
         lab.network.send(
-            Datagram(source: lab.serverAddress, destination: outside, payload: [9]), from: lab.server, now: seconds(0.02))
+            Datagram(source: lab.serverAddress, destination: outside, payload: [9]), from: lab.server,
+            now: seconds(0.02))
         let back = lab.network.nextArrival(until: .distantFuture)
         #expect(back?.time == seconds(0.04) && back?.host == lab.hosts[0])
         #expect(back?.datagram == Datagram(source: lab.serverAddress, destination: lab.source(0), payload: [9]))
@@ -173,7 +175,9 @@ struct VirtualNetworkTests {
                 hosts.append(host)
                 let source = SocketAddress(ip: network.addresses(of: host)[0], port: 5000)
                 network.send(Datagram(source: source, destination: serverAddress, payload: []), from: host, now: .zero)
-                if case .datagram(let datagram)? = network.nextArrival(until: .zero)?.event { outside.append(datagram.source) }
+                if case .datagram(let datagram)? = network.nextArrival(until: .zero)?.event {
+                    outside.append(datagram.source)
+                }
             }
             var met = 0
             for round in 0..<4 {
@@ -257,7 +261,8 @@ struct VirtualNetworkTests {
         let after = lab.network.renumber(lab.hosts[0])
         #expect(after != before.ip && lab.source(0).ip == after)
         #expect(lab.outside(0) != nil)
-        lab.network.send(Datagram(source: before, destination: lab.serverAddress, payload: []), from: lab.hosts[0], now: .zero)
+        lab.network.send(
+            Datagram(source: before, destination: lab.serverAddress, payload: []), from: lab.hosts[0], now: .zero)
         #expect(lab.network.observations.last?.drop == .foreignSource(before.ip))
     }
 
@@ -308,11 +313,14 @@ struct VirtualNetworkTests {
         return lab.network.takeObservations()
     }
 
-    @Test("the same seed gives the same packets at the same times, another seed others", arguments: [1, 2, 3] as [UInt64])
+    @Test(
+        "the same seed gives the same packets at the same times, another seed others", arguments: [1, 2, 3] as [UInt64])
     func sameSeed(_ seed: UInt64) {
         let first = storm(seed: seed)
         #expect(first.count > 2000)
-        #expect(first.contains { $0.drop == .lost } && first.contains { if case .filtered = $0.drop { true } else { false } })
+        #expect(
+            first.contains { $0.drop == .lost }
+                && first.contains { if case .filtered = $0.drop { true } else { false } })
         #expect(storm(seed: seed) == first)
         #expect(storm(seed: seed + 100) != first)
     }
