@@ -76,7 +76,8 @@ struct PCAPNGTests {
         #expect(first[2] == Array("first".utf8) && first[3] == Array("a place".utf8) && first[9] == [9])
         #expect(Array(blocks[3].body.prefix(8)) == bytes(hex: "4b534c54 14000000"))
         #expect(blocks[3].body.count == 8 + 20)
-        var reader = ByteReader(blocks[4].body.span.bytes)
+        let packet = blocks[4].body
+        var reader = ByteReader(packet.span.bytes)
         #expect(try reader.readUInt32LE() == 1)
         let time = UInt64(try reader.readUInt32LE()) << 32 | UInt64(try reader.readUInt32LE())
         #expect(time == 1_700_000_001_500_000_000)

@@ -69,6 +69,14 @@ private struct HolePunching {
     }
 }
 
+/// Whether hosts behind two boxes meet.
+private func meet(
+    _ a: NATProfile, _ b: NATProfile, timeToLiveOfFirst: UInt8 = VirtualNetwork.defaultTimeToLive
+) -> Bool {
+    var attempt = HolePunching([a, b])
+    return attempt.meet(timeToLiveOfFirst: timeToLiveOfFirst)
+}
+
 /// What RFC 4787's definitions make of two NATs that choose ports at random, thought through packet by packet.
 private func canMeet(_ a: NATBehavior, _ b: NATBehavior) -> Bool {
     /// Whether what `sender` sends to the address that the server saw of `receiver` gets in, and the answer back.
@@ -92,11 +100,10 @@ private func canMeet(_ a: NATBehavior, _ b: NATBehavior) -> Bool {
 struct HolePunchingTests {
     @Test("two NATs meet exactly where RFC 4787's definitions let them", arguments: everyBehavior, everyBehavior)
     func everyPair(_ a: NATBehavior, _ b: NATBehavior) {
-        var attempt = HolePunching(
-            [a, b].map { behavior in
-                NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random)
-            })
-        #expect(attempt.meet() == canMeet(a, b), "\(a) with \(b)")
+        let profiles = [a, b].map { behavior in
+            NATProfile("any", mapping: behavior.mapping, filtering: behavior.filtering, allocation: .random)
+        }
+        #expect(meet(profiles[0], profiles[1]) == canMeet(a, b), "\(a) with \(b)")
     }
 
     @Test("the known classes meet as is known of them")
@@ -104,31 +111,26 @@ struct HolePunchingTests {
         let classes: [NATProfile] = [.fullCone, .addressRestricted, .portRestricted, .symmetricRandom]
         for (row, first) in classes.enumerated() {
             for (column, second) in classes.enumerated() {
-                var attempt = HolePunching([first, second])
                 // A symmetric NAT meets all but symmetric and port-restricted ones.
                 let expected = max(row, column) < 3 || min(row, column) < 2
-                #expect(attempt.meet() == expected, "\(first.name) with \(second.name)")
+                #expect(meet(first, second) == expected, "\(first.name) with \(second.name)")
             }
         }
     }
 
     @Test("two leaky NATs do not meet, unless the first packets die on the way")
     func leaky() {
-        var naive = HolePunching([.leaky, .leaky])
-        #expect(!naive.meet())
+        #expect(!meet(.leaky, .leaky))
         // One hop to the own NAT, and some of those of the public network.
-        var careful = HolePunching([.leaky, .leaky])
-        #expect(careful.meet(timeToLiveOfFirst: 4))
+        #expect(meet(.leaky, .leaky, timeToLiveOfFirst: 4))
         // A packet that dies in the own NAT opens nothing.
-        var tooLow = HolePunching([.leaky, .leaky])
-        #expect(!tooLow.meet(timeToLiveOfFirst: 1))
+        #expect(!meet(.leaky, .leaky, timeToLiveOfFirst: 1))
     }
 
     @Test("a leaky NAT meets one that filters as much and leaks nothing")
     func leakyWithOthers() {
         for other in [NATProfile.fullCone, .addressRestricted, .open] {
-            var attempt = HolePunching([.leaky, other])
-            #expect(attempt.meet(), "\(other.name)")
+            #expect(meet(.leaky, other), "\(other.name)")
         }
     }
 
@@ -139,13 +141,11 @@ struct HolePunchingTests {
             .rfc4787, .open,
         ])
     func others(_ profile: NATProfile) {
-        var attempt = HolePunching([profile, .portRestricted])
-        #expect(attempt.meet())
+        #expect(meet(profile, .portRestricted))
     }
 
     @Test("nothing meets anything through a box that blocks UDP")
     func blocked() {
-        var attempt = HolePunching([.udpBlocked, .open])
-        #expect(!attempt.meet())
+        #expect(!meet(.udpBlocked, .open))
     }
 }

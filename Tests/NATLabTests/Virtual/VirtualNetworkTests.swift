@@ -87,7 +87,7 @@ struct VirtualNetworkTests {
         var lab = Laboratory([.portRestricted])
         _ = lab.outside(0)
         let seen = lab.network.takeObservations()
-        #expect(seen.map { lab.network.name(of: $0.place) } == ["host0", "nat0, inside", "nat0, outside", "server"])
+        #expect(seen.map { lab.network.name(at: $0.place) } == ["host0", "nat0, inside", "nat0, outside", "server"])
         #expect(seen.map(\.action) == [.sent, .passed, .passed, .arrived])
         #expect(seen.map(\.timeToLive) == [64, 63, 63, 57])
         #expect(Set(seen.map(\.packet)).count == 1)
@@ -108,7 +108,7 @@ struct VirtualNetworkTests {
             Issue.record("not filtered: \(lab.network.observations)")
             return
         }
-        #expect(lab.network.name(of: last.place) == "nat1, outside")
+        #expect(lab.network.name(at: last.place) == "nat1, outside")
         #expect(filter.mapping == target && filter.latest == lab.serverAddress)
         lab.send(0, to: address("192.0.2.250:1"))
         #expect(lab.network.observations.last?.drop == .noRoute(.v4(0xC000_02FA)))
@@ -132,7 +132,7 @@ struct VirtualNetworkTests {
             let arrived = !lab.arrivals().isEmpty
             #expect(arrived == (place == nil), "TTL \(timeToLive)")
             let dropped = lab.network.observations.last { $0.drop != nil }
-            #expect(dropped.map { lab.network.name(of: $0.place) } == place)
+            #expect(dropped.map { lab.network.name(at: $0.place) } == place)
             if arrived == false { #expect(dropped?.drop == .timeToLiveExceeded) }
             let nat = lab.network.nat(lab.network.boxes(outwardFrom: lab.segments[0])[0])
             #expect((nat.mapping(of: lab.source(0), toward: target, now: .zero) != nil) == opens)
