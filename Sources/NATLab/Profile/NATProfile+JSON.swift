@@ -10,7 +10,8 @@ public import Wire
 extension NATProfile {
     /// The names of the members, in the order in which they are written.
     private enum Member: String, CaseIterable {
-        case name, comment, kind, mapping, filtering, allocation, ports, portStep, portBlock, preservesParity, portConflict
+        case name, comment, kind, mapping, filtering, allocation, ports, portStep, portBlock, preservesParity,
+            portConflict
         case addresses, pooling, hairpinning, mappingLifetime, filterLifetime, outboundRefreshes, inboundRefreshes
         case filteredInbound, maximumSessions, outer
     }
@@ -68,7 +69,8 @@ extension NATProfile {
         maximumSessions = try member(.maximumSessions)?.count(1...16_777_216) ?? maximumSessions
         guard let outer = member(.outer) else { return }
         guard !isOuter, let boxes = outer.value.array, boxes.count <= Self.mostBoxes else {
-            throw outer.wrong(isOuter ? "given for the innermost box alone" : "an array of at most \(Self.mostBoxes) profiles")
+            throw outer.wrong(
+                isOuter ? "given for the innermost box alone" : "an array of at most \(Self.mostBoxes) profiles")
         }
         for (index, box) in boxes.enumerated() {
             let place = ProfileField(path: "\(outer.path)[\(index)]", value: box)

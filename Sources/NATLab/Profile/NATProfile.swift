@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ICE
-public import Wire
 
 /// One NAT or firewall between a host and the public network, in the terms of RFC 4787: what a simulation builds on virtual
 /// time, a laboratory in the kernel, and what probing a real network finds out.

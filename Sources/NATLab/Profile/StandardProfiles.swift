@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import ICE
 
 // The classes of RFC 3489 in the terms of RFC 4787: "full cone" is EI/EI, "restricted cone" EI/AD, "port restricted cone"
 // EI/APD, "symmetric" APD/APD. They say nothing of ports, which decide whether a symmetric NAT can be met all the same.
@@ -32,7 +33,8 @@ extension NATProfile {
     /// operators' and business routers.
     public static let portRestrictedParity: NATProfile = {
         var profile = NATProfile(
-            "port-restricted-parity", mapping: .endpointIndependent, filtering: .addressAndPortDependent, allocation: .random)
+            "port-restricted-parity", mapping: .endpointIndependent, filtering: .addressAndPortDependent,
+            allocation: .random)
         profile.preservesParity = true
         return profile
     }()
@@ -91,7 +93,8 @@ extension NATProfile {
     /// An operator's NAT that RFC 6888 does not want: each mapping has any of several external addresses, at random.
     public static let carrierArbitrary: NATProfile = {
         var profile = NATProfile(
-            "cgn-arbitrary", mapping: .addressAndPortDependent, filtering: .addressAndPortDependent, allocation: .random)
+            "cgn-arbitrary", mapping: .addressAndPortDependent, filtering: .addressAndPortDependent, allocation: .random
+        )
         profile.addressCount = 4
         profile.pooling = .arbitrary
         return profile
@@ -114,7 +117,8 @@ extension NATProfile {
 
     /// Every requirement and recommendation of RFC 4787 followed.
     public static let rfc4787: NATProfile = {
-        var profile = NATProfile("rfc4787", mapping: .endpointIndependent, filtering: .addressDependent, allocation: .random)
+        var profile = NATProfile(
+            "rfc4787", mapping: .endpointIndependent, filtering: .addressDependent, allocation: .random)
         profile.preservesParity = true
         profile.hairpinning = .externalSource
         profile.mappingLifetime = .seconds(300)

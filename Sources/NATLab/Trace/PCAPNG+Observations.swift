@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-public import Wire
+internal import Wire
 
 extension PCAPNG {
     /// A capture of what was observed in a network, with an interface for each place and a comment at each packet that ended.
@@ -10,7 +10,7 @@ extension PCAPNG {
         self.init(epoch: epoch)
         var interfaces: [PacketObservation.Place: Int] = [:]
         for observation in observations where interfaces[observation.place] == nil {
-            interfaces[observation.place] = addInterface(network.name(of: observation.place))
+            interfaces[observation.place] = addInterface(network.name(at: observation.place))
         }
         if !keyLog.isEmpty { addSecrets(keyLog: keyLog) }
         for observation in observations {
@@ -34,7 +34,7 @@ extension PCAPNG {
 
 extension VirtualNetwork {
     /// What a place is called: `router, outside`.
-    public func name(of place: PacketObservation.Place) -> String {
+    public func name(at place: PacketObservation.Place) -> String {
         switch place {
         case .host(let id): name(of: .host(id))
         case .inside(let id): "\(name(of: .nat(id))), inside"

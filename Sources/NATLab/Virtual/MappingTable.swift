@@ -81,7 +81,9 @@ struct MappingTable: Sendable {
         return all
     }
 
-    mutating func insert(_ key: Key, external: SocketAddress, toward destination: SocketAddress, expiry: Timestamp) -> Int {
+    mutating func insert(_ key: Key, external: SocketAddress, toward destination: SocketAddress, expiry: Timestamp)
+        -> Int
+    {
         var mapping = Mapping(key: key, external: external, expiry: expiry, latestDestination: destination)
         mapping.older = byExternal[external] ?? MappingTable.none
         let index: Int

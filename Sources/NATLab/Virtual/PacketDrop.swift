@@ -56,7 +56,8 @@ extension PacketDrop: CustomStringConvertible {
         switch self {
         case .unmapped(let external, let source): "no mapping: nothing inside has \(external), to which \(source) sent"
         case .filtered(let filter): filter.description
-        case .notHairpinned(let external): "no hairpinning: \(external) is an address of the NAT that its own host sent to"
+        case .notHairpinned(let external):
+            "no hairpinning: \(external) is an address of the NAT that its own host sent to"
         case .tooManySessions(let limit): "the NAT remembers \(limit) sessions, and no more"
         case .noPortFree(let external): "no port of \(external) is free"
         case .noBlockFree(let external): "no block of ports of \(external) is free"

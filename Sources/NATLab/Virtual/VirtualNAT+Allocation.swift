@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import ICE
 internal import Wire
 
 /// Which ports of one external address are in use, as far as choosing the next one needs it.
@@ -103,7 +104,8 @@ extension VirtualNAT {
 
     /// The port of the host itself, where the NAT can have it.
     private mutating func preserve(
-        _ inside: SocketAddress, from first: Int, of host: InsideHost, toward destination: SocketAddress, _ now: Timestamp
+        _ inside: SocketAddress, from first: Int, of host: InsideHost, toward destination: SocketAddress,
+        _ now: Timestamp
     ) -> (address: SocketAddress, index: Int)? {
         guard range(of: host).contains(inside.port) else { return nil }
         let wanted = SocketAddress(ip: externalAddresses[first], port: inside.port)
@@ -126,7 +128,8 @@ extension VirtualNAT {
 
     /// A free port by the rules of the profile; `nil` where there is none.
     private mutating func search(
-        _ index: Int, for inside: SocketAddress, of host: InsideHost, toward destination: SocketAddress, _ now: Timestamp
+        _ index: Int, for inside: SocketAddress, of host: InsideHost, toward destination: SocketAddress,
+        _ now: Timestamp
     ) -> UInt16? {
         let range = range(of: host)
         // Every port in use is in the range: a full one need not be searched.

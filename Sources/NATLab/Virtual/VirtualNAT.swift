@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import ICE
 public import Wire
 
 //   inside ──▶ outbound ──▶ mapping found or made ──▶ destination noted for the filter ──▶ forwarded
@@ -162,7 +163,11 @@ public struct VirtualNAT: Sendable {
         let own = MappingTable.Key(inside: source, remote: destination)
         if let index = table.find(own) { return index }
         let index: Int
-        if let found = table.find(shared) { index = found } else { index = try makeMapping(shared, to: destination, now) }
+        if let found = table.find(shared) {
+            index = found
+        } else {
+            index = try makeMapping(shared, to: destination, now)
+        }
         guard isClaimed(table[index].external, by: destination, now) else { return index }
         return try makeMapping(own, to: destination, now)
     }
@@ -173,7 +178,8 @@ public struct VirtualNAT: Sendable {
         // Where nothing is filtered each mapping counts as a session.
         let isCounted = profile.behavior.filtering == .endpointIndependent
         guard sessionCount < profile.maximumSessions else { throw .tooManySessions(limit: profile.maximumSessions) }
-        let external = isTranslated(key.inside.ip) ? try allocate(for: key.inside, toward: destination, now) : key.inside
+        let external =
+            try isTranslated(key.inside.ip) ? allocate(for: key.inside, toward: destination, now) : key.inside
         if isCounted { sessionCount += 1 }
         mappingsMade += 1
         return table.insert(key, external: external, toward: destination, expiry: now + profile.mappingLifetime)
@@ -207,7 +213,8 @@ public struct VirtualNAT: Sendable {
         let mapping = table[newest]
         let drop = PacketDrop.filtered(
             PacketDrop.Filter(
-                rule: profile.behavior.filtering, mapping: destination, source: source, latest: mapping.latestDestination,
+                rule: profile.behavior.filtering, mapping: destination, source: source,
+                latest: mapping.latestDestination,
                 destinationCount: mapping.destinations.count, effect: profile.filteredInbound))
         if profile.filteredInbound == .endsMapping { end(newest) }
         return turnAway(drop, source, destination, now)

@@ -96,7 +96,8 @@ extension VirtualNetwork {
             stream.lastAtServer = self.now + there
             stream.lastAtClient = self.now + there + back
             streams.append(stream)
-            announce(.accepted(local: destination, remote: path.clientAddress), of: id, to: server, at: stream.lastAtServer)
+            announce(
+                .accepted(local: destination, remote: path.clientAddress), of: id, to: server, at: stream.lastAtServer)
             announce(.connected(local: source, remote: destination), of: id, to: host, at: stream.lastAtClient)
         } else {
             stream.isClosed = true
@@ -201,8 +202,10 @@ extension VirtualNetwork {
                 guard !nat.externalAddresses.contains(destination.ip) else { return path }
                 if nat.isTranslated(path.clientAddress.ip) {
                     let index = Int(path.clientAddress.ip.low % UInt64(nat.externalAddresses.count))
-                    path.clientAddress = SocketAddress(ip: nat.externalAddresses[index], port: boxes[box].nextStreamPort)
-                    boxes[box].nextStreamPort = boxes[box].nextStreamPort == .max ? 32_768 : boxes[box].nextStreamPort + 1
+                    path.clientAddress = SocketAddress(
+                        ip: nat.externalAddresses[index], port: boxes[box].nextStreamPort)
+                    boxes[box].nextStreamPort =
+                        boxes[box].nextStreamPort == .max ? 32_768 : boxes[box].nextStreamPort + 1
                 }
                 path.boxes.append(box)
                 path.forward.append(boxes[box].up)

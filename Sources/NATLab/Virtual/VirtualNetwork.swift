@@ -168,9 +168,12 @@ public struct VirtualNetwork: Sendable {
     ) -> HostID {
         let id = HostID(index: hosts.count)
         let place = index(of: segment)
-        let (up, down) = addLanes(of: .host(id), name, link, up: .segment(place, isInbound: false), down: .host(id.index))
+        let (up, down) = addLanes(
+            of: .host(id), name, link, up: .segment(place, isInbound: false), down: .host(id.index))
         hosts.append(Host(name: name, segment: place, addresses: [], up: up, down: down))
-        for address in addresses.isEmpty ? freeAddresses(on: place, ipv6: ipv6) : addresses { addAddress(address, to: id) }
+        for address in addresses.isEmpty ? freeAddresses(on: place, ipv6: ipv6) : addresses {
+            addAddress(address, to: id)
+        }
         return id
     }
 
@@ -264,15 +267,20 @@ public struct VirtualNetwork: Sendable {
     ) -> (up: Int, down: Int) {
         precondition(
             !hosts.contains { $0.name == name } && !boxes.contains { $0.name == name }, "names in a network are unique")
-        for (conditions, end, place, purpose) in [
-            (link.up, up, PacketObservation.Place.uplink(element), UInt64(1)), (link.down, down, .downlink(element), 2),
-        ] {
-            lanes.append(
-                Lane(
-                    link: EmulatedLink(conditions, entropy: entropy(of: name, purpose: purpose)), end: end, place: place,
-                    isPerfect: conditions == LinkConditions()))
-        }
-        return (lanes.count - 2, lanes.count - 1)
+        return (
+            addLane(link.up, to: up, entropy(of: name, purpose: 1), at: .uplink(element)),
+            addLane(link.down, to: down, entropy(of: name, purpose: 2), at: .downlink(element))
+        )
+    }
+
+    private mutating func addLane(
+        _ conditions: LinkConditions, to end: Step, _ entropy: Entropy, at place: PacketObservation.Place
+    ) -> Int {
+        lanes.append(
+            Lane(
+                link: EmulatedLink(conditions, entropy: entropy), end: end, place: place,
+                isPerfect: conditions == LinkConditions()))
+        return lanes.count - 1
     }
 
     /// A stream of randomness that depends on the seed, a name and what it is for, and on nothing else.
