@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Wire
 
 extension NATMatrix {
     /// A page that needs nothing else: the matrices as heat maps, what a cell says under the pointer, and for one pair the

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-public import Wire
+internal import Wire
 
 /// Every profile against every profile: the row has the offerer, the column the answerer.
 public struct NATMatrix: Hashable, Sendable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ICE
-public import Wire
+internal import Wire
 
 //   A ── boxes of A ──┐                     1. both gather, from the STUN server
 //                     ├── internet ── server 2. each is told the other's description: time zero
@@ -164,7 +164,7 @@ public struct Encounter: Sendable {
         var counts: [String: Int] = [:]
         for observation in network.observations {
             guard let drop = observation.drop else { continue }
-            counts["at \(network.name(of: observation.place)): \(drop)", default: 0] += 1
+            counts["at \(network.name(at: observation.place)): \(drop)", default: 0] += 1
         }
         let ordered = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
         return ordered.prefix(6).map { EncounterResult.Cause(text: $0.key, packets: $0.value) }
