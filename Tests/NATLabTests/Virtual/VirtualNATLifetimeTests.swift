@@ -159,8 +159,7 @@ struct VirtualNATLifetimeTests {
     @Test(
         "a host that opens 100,000 mappings fills the table and no more",
         arguments: [
-            NATProfile.symmetricRandom, .symmetricSequential, .symmetricPreserving, .fullCone, .leaky,
-            .carrierPairedRange,
+            NATProfile.symmetricRandom, .leaky, .carrierPairedRange,
         ])
     func hostileInside(_ profile: NATProfile) {
         var profile = profile
