@@ -87,6 +87,21 @@ struct PCAPNGTests {
         #expect(blocks[5].body.count == 20 + 52, "without a comment there are no options")
     }
 
+    @Test("a capture that is taken piece by piece is the same file")
+    func pieces() {
+        var whole = PCAPNG()
+        var pieces = PCAPNG()
+        var taken = pieces.takeBytes()
+        whole.addInterface("any")
+        pieces.addInterface("any")
+        for datagram in datagrams {
+            whole.add(datagram, at: .zero, interface: 0)
+            pieces.add(datagram, at: .zero, interface: 0)
+            taken += pieces.takeBytes()
+        }
+        #expect(taken == whole.bytes && pieces.bytes.isEmpty)
+    }
+
     @Test("headers carry the addresses, lengths and right checksums", arguments: 0..<3)
     func headers(_ index: Int) throws {
         let datagram = datagrams[index]

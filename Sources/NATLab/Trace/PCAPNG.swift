@@ -48,7 +48,7 @@ public struct PCAPNG: Sendable {
     /// The longest comment, in bytes: an option's length has 16 bits.
     private static let longestComment = 65_000
 
-    /// The file so far; complete after every call.
+    /// The file so far, but for what ``takeBytes()`` took; it ends with a whole block after every call.
     public private(set) var bytes: [UInt8]
     /// How many interfaces have been added.
     public private(set) var interfaceCount = 0
@@ -123,6 +123,12 @@ public struct PCAPNG: Sendable {
             PCAPNG.endOptions(&body)
         }
         append(.enhancedPacket, body)
+    }
+
+    /// Takes away what is there so far, to be written behind what was taken before: so that a long capture stays small here.
+    public mutating func takeBytes() -> [UInt8] {
+        defer { bytes = [] }
+        return bytes
     }
 
     // MARK: - Blocks

@@ -32,6 +32,18 @@ public struct VirtualNAT: Sendable {
         case refused(PacketDrop)
     }
 
+    /// A mapping as one may ask for it.
+    public struct Mapping: Hashable, Sendable {
+        /// The host's address and port.
+        public let inside: SocketAddress
+        /// What the outside sees of it.
+        public let external: SocketAddress
+        /// Where it has sent to most recently.
+        public let latestDestination: SocketAddress
+        /// When it ends if nothing refreshes it.
+        public let expiry: Timestamp
+    }
+
     /// A host behind the NAT that has mappings.
     struct InsideHost: Sendable {
         /// Which external address its mappings have, where they are paired.
@@ -82,6 +94,15 @@ public struct VirtualNAT: Sendable {
 
     /// How many mappings are alive.
     public func mappingCount(now: Timestamp) -> Int { table.all.count { $0.expiry > now } }
+
+    /// The mappings that are alive, the one that ends first in front.
+    public func mappings(now: Timestamp) -> [Mapping] {
+        table.all.filter { $0.expiry > now }.map {
+            Mapping(
+                inside: $0.key.inside, external: $0.external, latestDestination: $0.latestDestination,
+                expiry: $0.expiry)
+        }
+    }
 
     /// The external address that a packet from `inside` to `remote` would have if it left now and a mapping of it is alive;
     /// `nil` where it would need a new mapping.

@@ -159,8 +159,7 @@ struct VirtualNATLifetimeTests {
     @Test(
         "a host that opens 100,000 mappings fills the table and no more",
         arguments: [
-            NATProfile.symmetricRandom, .symmetricSequential, .symmetricPreserving, .fullCone, .leaky,
-            .carrierPairedRange,
+            NATProfile.symmetricRandom, .leaky, .carrierPairedRange,
         ])
     func hostileInside(_ profile: NATProfile) {
         var profile = profile
@@ -181,12 +180,12 @@ struct VirtualNATLifetimeTests {
         #expect(nat.mappingCount(now: seconds(400)) == 1)
     }
 
-    @Test("strangers who knock at a leaky NAT 200,000 times do not make it grow, and hinder nobody else")
+    @Test("strangers who knock at a leaky NAT 100,000 times do not make it grow, and hinder nobody else")
     func hostileOutside() {
         var nat = makeNAT(.leaky)
-        for number in 0..<200_000 {
+        for number in 0..<100_000 {
             let source = SocketAddress(ip: .v4(0xC000_0000 + UInt32(number)), port: 4000)
-            _ = nat.inbound(from: source, to: address("198.51.100.7:5000"), now: seconds(Double(number) / 1000))
+            _ = nat.inbound(from: source, to: address("198.51.100.7:5000"), now: seconds(Double(number) / 4000))
         }
         #expect(nat.mappingCount(now: seconds(200)) == 0)
         #expect(nat.out(host, peer, at: 200)?.port == 5000)

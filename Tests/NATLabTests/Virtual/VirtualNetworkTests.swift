@@ -119,6 +119,25 @@ struct VirtualNetworkTests {
         #expect(lab.network.observations.last?.drop == .foreignSource(.v4(0x0A01_0101)))
     }
 
+    @Test("what failed is summed up with its cause, and with the port that the peer should have known")
+    func summary() {
+        var lab = Laboratory([.portRestricted, .symmetricRandom])
+        let target = lab.outside(1) ?? .unspecified
+        let own = lab.outside(0) ?? .unspecified
+        _ = lab.network.takeObservations()
+        for _ in 0..<14 { lab.send(0, to: target) }
+        for _ in 0..<3 { lab.send(1, to: own) }
+        let summaries = DropSummary.all(in: lab.network.takeObservations())
+        #expect(summaries.map(\.count) == [14, 3])
+        let nat = lab.network.boxes(outwardFrom: lab.segments[1])[0]
+        let used = lab.network.nat(nat).mapping(of: lab.source(1), toward: own, now: .zero) ?? .unspecified
+        #expect(
+            summaries.first?.words(in: lab.network)
+                == "nat1, outside, dropped 14 packets from \(own) to \(target): address-and-port-dependent filter: mapping "
+                + "\(target) has sent to \(lab.serverAddress), not to \(own); its host sends to \(own) from \(used)")
+        #expect(summaries.last?.source == used && summaries.last?.destination == own)
+    }
+
     @Test("a TTL that runs out opens what it has passed, and only that")
     func timeToLive() {
         // Hops: the own NAT, two routers, the other NAT.
