@@ -47,10 +47,11 @@ struct Insistence: Sendable {
         }
         guard let needed = probing.loss.attemptsNeeded else { return pending > 0 ? .underWay : .tooLossy }
         if failed >= needed { return .silent }
-        if failed + pending < needed, probing.isReady {
+        while failed + pending < needed, probing.wantsMore {
             guard attempts.count < Self.maximumAttempts else { return pending > 0 ? .underWay : .tooLossy }
             let test = ask(&probing, attempts.count)
             attempts.append((test, control?(&probing)))
+            pending += 1
         }
         return .underWay
     }

@@ -11,6 +11,7 @@ struct Trial: Sendable {
     private var touched: Timestamp?
     private var renewal: Int?
     private var age: Duration?
+    private var reach = Reach()
 
     /// What was seen.
     enum Outcome: Hashable, Sendable {
@@ -35,6 +36,8 @@ struct Trial: Sendable {
             return .unclear
         }
         if touched == nil { touched = probing.sockets[socket].lastArrival }
+        guard let isReachable = reach.check(asking, made.mapped.ip, &probing) else { return nil }
+        guard isReachable else { return .unclear }
         let socket = socket
         let state = insistence.advance(&probing, accepts: { $0.socket == socket }) { probing, _ in
             probing.ask(
@@ -44,9 +47,8 @@ struct Trial: Sendable {
         case .underWay: return nil
         case .answered where renewal != nil: return age.map { .expired($0) } ?? .unclear
         case .answered:
-            guard let touched, let sent = insistence.last.flatMap({ probing[$0].sentAt }) else { return .unclear }
-            let first = insistence.first.flatMap { probing[$0].sentAt } ?? sent
-            // Which of the attempts arrived does not matter: the first left when the mapping was this old at least.
+            // Which of the attempts arrived does not matter: when the first left, the mapping was this old at least.
+            guard let touched, let first = insistence.first.flatMap({ probing[$0].sentAt }) else { return .unclear }
             return .survived(first - touched)
         case .silent where renewal == nil:
             guard let sent = probing[opening].lastSentAt, let last = insistence.last.flatMap({ probing[$0].sentAt })
@@ -56,11 +58,29 @@ struct Trial: Sendable {
             age = last + (probing.roundTripTime ?? .zero) - sent
             // Is it the mapping that is gone, or all that works?
             insistence = Insistence()
+            reach = Reach()
             renewal = probing.ask(
                 .control, from: socket, to: probing.endpoints.primary, copies: probing.configuration.copies)
             return nil
         default: return .unclear
         }
+    }
+}
+
+/// Looks whether the asking socket has the external address that answers are to go to: RESPONSE-PORT changes the port alone,
+/// and where addresses are given out at random a mapping that was made anew may have another one.
+private struct Reach: Sendable {
+    private var control: Int?
+
+    /// `nil` while that is not known.
+    mutating func check(_ asking: Int, _ address: IPAddress, _ probing: inout NATProbing) -> Bool? {
+        guard let control else {
+            control = probing.ask(
+                .control, from: asking, to: probing.endpoints.primary, copies: probing.configuration.copies)
+            return nil
+        }
+        guard probing[control].isOver else { return nil }
+        return probing[control].answer?.mapped.ip == address
     }
 }
 
@@ -73,6 +93,7 @@ struct RefreshTrial: Sendable {
     private var arrived: Timestamp?
     private var insistence = Insistence()
     private var renewal: Int?
+    private var reach = Reach()
 
     /// A trial with a fresh socket.
     init(socket: Int, pause: Duration) {
@@ -96,12 +117,15 @@ struct RefreshTrial: Sendable {
             probing.wakeUp = due
             return nil
         }
+        guard let isReachable = reach.check(asking, made.mapped.ip, &probing) else { return nil }
+        guard isReachable else { return .unknown(.inconsistent) }
         let socket = socket
         let state = insistence.advance(&probing, accepts: { $0.socket == socket }) { probing, _ in
             probing.ask(
                 .lifetime, from: asking, to: probing.endpoints.primary, responsePort: made.mapped.port, copies: 1)
         }
         guard state != .underWay else { return nil }
+        reach = Reach()
         probing.giveUp()
         insistence = Insistence()
         switch state {

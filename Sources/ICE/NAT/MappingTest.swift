@@ -73,17 +73,17 @@ struct MappingTest: NATTest {
         _ seen: [SocketAddress?], _ endpoints: NATEndpoints
     ) -> NATFact<NATBehavior.Dependence> {
         let destinations = destinations(endpoints)
-        func seen(_ destination: SocketAddress?) -> SocketAddress? {
+        func at(_ destination: SocketAddress?) -> SocketAddress? {
             destinations.firstIndex { $0 == destination }.flatMap { seen[$0] }
         }
         guard let known = seen[0], let again = seen[seen.count - 1] else { return .unknown(.tooLossy) }
         guard known == again else { return .unknown(.inconsistent) }
-        let otherPort = seen(endpoints.otherPort)
+        let otherPort = at(endpoints.otherPort)
         guard endpoints.hasTwoAddresses else {
             guard let otherPort else { return .unknown(.otherAddressSilent) }
             return otherPort == known ? .unknown(.oneAddress) : .known(.addressAndPortDependent)
         }
-        let (otherHost, other) = (seen(endpoints.otherHost), seen(endpoints.other))
+        let (otherHost, other) = (at(endpoints.otherHost), at(endpoints.other))
         guard endpoints.hasTwoPorts else {
             guard let other else { return .unknown(.otherAddressSilent) }
             return other == known ? .known(.endpointIndependent) : .unknown(.onePort)

@@ -85,8 +85,8 @@ extension NATReport {
         guard mapping.value == .endpointIndependent else { return .unknown(mapping.uncertainty ?? .notObservable) }
         switch (findings.takesPort, findings.endsMapping) {
         case (true?, _): return .known(.takesPort)
-        case (false?, false?): return .known(.dropped)
         case (false?, nil): return .unknown(findings.responsePortDoubt ?? .tooLossy)
+        case (false?, _): return .known(.dropped)
         case (nil, _): return .unknown(.notObservable)
         }
     }

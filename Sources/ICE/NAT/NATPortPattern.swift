@@ -98,7 +98,10 @@ public struct NATPortPattern: Hashable, Sendable {
 
     /// Whether external ports are even where internal ones are; `nil` while chance may have made it so.
     static func preservesParity(_ samples: [Sample]) -> Bool? {
-        guard samples.allSatisfy({ $0.inside & 1 == $0.outside & 1 }) else { return false }
+        guard samples.allSatisfy({ $0.inside & 1 == $0.outside & 1 }) else {
+            // Where ports are preserved, one that could not be says little.
+            return samples.count { $0.inside == $0.outside } * 4 >= samples.count * 3 ? nil : false
+        }
         // Nothing but 20 of a kind is no chance, and a sequence keeps pace with ports inside that are all odd or even.
         let odd = samples.count { $0.inside & 1 == 1 }
         return samples.count >= 20 && odd >= 4 && samples.count - odd >= 4 ? true : nil

@@ -97,8 +97,8 @@ extension NATProbing {
     /// What came of a request.
     subscript(exchange: Int) -> NATExchange { exchanges[exchange] }
 
-    /// Whether no request waits for its turn: the moment to make more.
-    var isReady: Bool { waiting.isEmpty }
+    /// Whether so few requests wait for their turn that the next turn could find none.
+    var wantsMore: Bool { waiting.count < 2 }
 
     /// Gives up what is on its way and what waits.
     mutating func giveUp() {

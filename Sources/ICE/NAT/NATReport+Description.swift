@@ -131,6 +131,8 @@ extension NATReport: CustomStringConvertible {
                 sent to: direct connections work with most peers, but not by ordinary means with those whose NAT gives \
                 every destination another port.
                 """
+        case (.endpointIndependent?, nil):
+            return "Your \(box) keeps one port for all destinations, which is what direct connections need most."
         case (let mapping?, .endpointIndependent?):
             return """
                 Your NAT gives every \(destinations(mapping)) another port, but \
@@ -142,8 +144,6 @@ extension NATReport: CustomStringConvertible {
                 behind a NAT that lets in only the ports it sent to never guesses yours: such pairs need the port \
                 predicted, many ports tried, or a relay. Peers without such a filter can be reached directly.
                 """
-        case (.endpointIndependent?, nil):
-            return "Your \(box) keeps one port for all destinations, which is what direct connections need most."
         case (nil, _): return nil
         }
     }

@@ -11,6 +11,8 @@ struct ResponsePortTest: NATTest {
     private var insistence = Insistence()
     private var mapped: SocketAddress?
     private var renewal: Int?
+    /// How old the mapping was that did not survive.
+    private var age = Duration.zero
 
     /// pair ──▶ works ──▶ filtered ──▶ survives ──no──▶ renewed
     private enum Step: Hashable, Sendable {
@@ -75,13 +77,12 @@ struct ResponsePortTest: NATTest {
     private mutating func reach(_ probing: inout NATProbing) -> NATTestOutcome? {
         guard let pair = probing.findings.responsePortPair else { return end(.tooLossy, &probing) }
         if step == .renewed {
-            guard let renewal else {
-                renewal = probing.ask(
-                    .control, from: pair.receiving, to: probing.endpoints.primary, copies: probing.configuration.copies)
+            guard let begin = renew(pair.receiving, &probing) else { return .underWay }
+            // As old as the mapping was that did not survive: was it just its age?
+            guard probing.now >= begin + age else {
+                probing.wakeUp = begin + age
                 return .underWay
             }
-            guard probing[renewal].isOver else { return .underWay }
-            mapped = probing[renewal].answer?.mapped
         }
         guard let mapped else { return end(nil, &probing) }
         let primary = probing.endpoints.primary
@@ -106,6 +107,8 @@ struct ResponsePortTest: NATTest {
             probing.findings.endsMapping = false
             return end(nil, &probing)
         case (.survives, .silent):
+            age = renew(pair.receiving, &probing).map { probing.now - $0 } ?? .zero
+            renewal = nil
             step = .renewed
             return nil
         case (.renewed, .answered):
@@ -117,7 +120,9 @@ struct ResponsePortTest: NATTest {
 
     /// Has the server send from where the second socket has sent nothing, without that socket sending anything.
     private mutating func provoke(_ probing: inout NATProbing) -> NATTestOutcome? {
-        guard let pair = probing.findings.responsePortPair, let mapped else { return end(nil, &probing) }
+        guard let pair = probing.findings.responsePortPair else { return end(nil, &probing) }
+        guard renew(pair.receiving, &probing) != nil else { return .underWay }
+        guard let mapped else { return end(nil, &probing) }
         let primary = probing.endpoints.primary
         let isOtherHost = probing.findings.otherHost == .filtered
         let changes: NATExchange.Changes =
@@ -131,6 +136,19 @@ struct ResponsePortTest: NATTest {
         guard state == .silent else { return end(nil, &probing) }
         step = .survives
         return nil
+    }
+
+    /// Has the second socket send once itself; answers when that was answered, `nil` while it is not. Without an answer its
+    /// mapping is not known any more.
+    private mutating func renew(_ socket: Int, _ probing: inout NATProbing) -> Timestamp? {
+        guard let renewal else {
+            renewal = probing.ask(
+                .control, from: socket, to: probing.endpoints.primary, copies: probing.configuration.copies)
+            return nil
+        }
+        guard probing[renewal].isOver else { return nil }
+        mapped = probing[renewal].answer?.mapped
+        return probing[renewal].answer?.time ?? probing.now
     }
 
     private func end(_ doubt: NATUncertainty?, _ probing: inout NATProbing) -> NATTestOutcome {

@@ -136,7 +136,8 @@ struct NATDiscoveryAdversityTests {
         let report = try #require(world.run())
         #expect(report.faults == [.otherAddressUnusable(address(text))])
         #expect(report.mapping == .unknown(.noOtherAddress))
-        #expect(world.sent.allSatisfy { $0.datagram.destination.ip == server.primary.ip })
+        let elsewhere = world.sent.filter { $0.datagram.destination.ip != server.primary.ip }
+        #expect(elsewhere.allSatisfy { world.nat.externals.contains($0.datagram.destination.ip) })
     }
 
     @Test("a server's wrong ways with CHANGE-REQUEST are no filters", arguments: NATBehavior.Dependence.allCases)
@@ -219,7 +220,8 @@ struct NATDiscoveryAdversityTests {
             var profile = ModelNAT.Profile()
             profile.behavior = behavior
             let report = try #require(DiscoveryWorld(profile, server: server, seed: 103).run())
-            #expect(report.filtering.value == nil, "\(report)")
+            // The other port, which is real, may still show a filter.
+            #expect(report.filtering.value == nil || behavior.filtering == .addressAndPortDependent, "\(report)")
             #expect(report.contradictions(to: profile) == [], "\(profile)\n\(report)")
         }
     }
