@@ -11,8 +11,13 @@ struct MappingTest: NATTest {
     private var proof: Proof?
     private var proofs: [Proof] = []
 
+    /// Whether a proof is to be had only where two mappings have one external address by chance.
+    private var isHeldUp = false
+
     /// Rounds that end in contradictions are repeated with a fresh socket.
     private static let maximumRounds = 3
+    /// So are those whose mappings have several external addresses, until a proof can be had.
+    private static let maximumProofRounds = 8
 
     /// The server is to answer from where the socket has sent to, which nothing filters.
     private struct Proof: Sendable {
@@ -34,7 +39,7 @@ struct MappingTest: NATTest {
         }
         guard let isUsable = probing.isUsable(socket) else { return .underWay }
         guard isUsable else {
-            report.mapping = .unknown(.noSocket)
+            if report.mapping.value == nil { report.mapping = .unknown(.noSocket) }
             return .done
         }
         if proof != nil { return prove(socket, &probing) }
@@ -48,11 +53,10 @@ struct MappingTest: NATTest {
         }
         noteFaults(&probing)
         let seen = asked.map { probing[$0].answer?.mapped }
-        report.mapping = Self.conclusion(seen, probing.endpoints)
+        if report.mapping.value == nil { report.mapping = Self.conclusion(seen, probing.endpoints) }
         round += 1
         if report.mapping == .unknown(.inconsistent), round < Self.maximumRounds {
-            probing.close(socket)
-            (self.socket, asked) = (nil, [])
+            startRound(&probing)
             return advance(&probing, &report)
         }
         prepareProofs(probing)
@@ -120,16 +124,22 @@ extension MappingTest {
             asked.map { probing[$0] }.last { $0.destination == destination && $0.answer != nil }?.answer?.mapped
         }
         let endpoints = probing.endpoints
+        isHeldUp = false
         guard let known = mapped(endpoints.primary) else { return }
         func add(_ changes: NATExchange.Changes) {
-            guard let origin = endpoints.origin(of: changes), let seen = mapped(origin), seen.ip == known.ip else {
+            guard let origin = endpoints.origin(of: changes), let seen = mapped(origin) else { return }
+            guard seen.ip == known.ip else {
+                isHeldUp = true
                 return
             }
             let port = seen.port == known.port ? nil : seen.port
             proofs.append(Proof(changes: changes, origin: origin, responsePort: port))
         }
-        if probing.findings.otherHost == .filtered { add(endpoints.hasTwoPorts ? [.address, .port] : .address) }
-        if probing.findings.otherPort == .filtered { add(.port) }
+        let findings = probing.findings
+        if findings.otherHost == .filtered, !findings.provesOtherHost {
+            add(endpoints.hasTwoPorts ? [.address, .port] : .address)
+        }
+        if findings.otherPort == .filtered, !findings.provesOtherPort { add(.port) }
         proof = proofs.popLast()
     }
 
@@ -151,7 +161,16 @@ extension MappingTest {
             probing.giveUp()
             self.proof = proofs.popLast()
         }
+        if isHeldUp, round < Self.maximumProofRounds {
+            startRound(&probing)
+            return .underWay
+        }
         probing.close(socket)
         return .done
+    }
+
+    private mutating func startRound(_ probing: inout NATProbing) {
+        if let socket { probing.close(socket) }
+        (socket, asked) = (probing.open(), [])
     }
 }

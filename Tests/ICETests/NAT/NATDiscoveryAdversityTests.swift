@@ -7,7 +7,7 @@ import Wire
 /// Discovery where packets are lost, and with servers that do not do as RFC 5780 says.
 struct NATDiscoveryAdversityTests {
     /// Seeds for each rate of loss; more are tried with DREAMER_NAT_SEEDS.
-    private static let seeds = ProcessInfo.processInfo.environment["DREAMER_NAT_SEEDS"].flatMap { UInt64($0) } ?? 60
+    private static let seeds = ProcessInfo.processInfo.environment["DREAMER_NAT_SEEDS"].flatMap { UInt64($0) } ?? 40
 
     /// A profile from a seed: any of all.
     private static func profile(_ entropy: inout Entropy) -> ModelNAT.Profile {
