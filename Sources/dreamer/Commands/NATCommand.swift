@@ -5,7 +5,7 @@ import ArgumentParser
 struct NATCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "nat", abstract: "What NATs do to connections, simulated and on this host.",
-        subcommands: [NATSimCommand.self, NATProfilesCommand.self])
+        subcommands: [NATSimCommand.self, NATProbeCommand.self, NATProfilesCommand.self])
 }
 
 /// `dreamer nat profiles`
