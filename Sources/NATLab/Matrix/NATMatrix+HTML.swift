@@ -58,7 +58,7 @@ extension NATMatrix {
         guard let result = self[row, column] else { return "<td class=\"none\"></td>" }
         var words = ["\(profiles[row]) → \(profiles[column]): \(result.outcome.rawValue) \(result.pair)"]
         words.append("\(result.packets) packets, \(result.bytes) bytes")
-        words += result.causes.map { "\($0.text) (\($0.packets))" }
+        words += result.causes.map(\.text)
         let hint = Self.escaped(words.joined(separator: "\n"))
         guard result.outcome != .failed else { return "<td class=\"failed\" title=\"\(hint)\">–</td>" }
         let seconds = Double(result.timeToConnect?.nanoseconds ?? 0) / 1e9

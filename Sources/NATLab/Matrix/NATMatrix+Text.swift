@@ -31,7 +31,7 @@ extension NATMatrix {
     /// Each failure with its causes, a line each.
     public var failures: [String] {
         results.filter { $0.result.outcome == .failed }.map { offerer, answerer, result in
-            let causes = result.causes.map { "\($0.text) (\($0.packets) packets)" }.joined(separator: "; ")
+            let causes = result.causes.map(\.text).joined(separator: "; ")
             return "\(offerer) → \(answerer): \(causes.isEmpty ? "no packet was stopped" : causes)"
         }
     }

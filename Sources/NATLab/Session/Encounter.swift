@@ -140,7 +140,7 @@ public struct Encounter: Sendable {
     }
 
     private func judge(
-        _ agents: [LabAgent], server: SocketAddress, metAt: Timestamp?, _ network: borrowing VirtualNetwork
+        _ agents: [LabAgent], server: SocketAddress, metAt: Timestamp?, _ network: VirtualNetwork
     ) -> EncounterResult {
         let hasMet = agents.allSatisfy { $0.dataArrivedAt != nil }
         let isRelayed = agents.contains { $0.dataSource?.ip == server.ip }
@@ -160,18 +160,14 @@ public struct Encounter: Sendable {
     }
 
     /// What stopped packets, the most frequent first.
-    private static func causes(in network: borrowing VirtualNetwork) -> [EncounterResult.Cause] {
-        var counts: [String: Int] = [:]
-        for observation in network.observations {
-            guard let drop = observation.drop else { continue }
-            counts["at \(network.name(at: observation.place)): \(drop)", default: 0] += 1
+    private static func causes(in network: VirtualNetwork) -> [EncounterResult.Cause] {
+        DropSummary.all(in: network.observations).prefix(6).map {
+            EncounterResult.Cause(text: $0.words(in: network), packets: $0.count)
         }
-        let ordered = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-        return ordered.prefix(6).map { EncounterResult.Cause(text: $0.key, packets: $0.value) }
     }
 
     /// The packets from place to place: hosts, boxes and the public network.
-    private static func steps(in network: borrowing VirtualNetwork) -> [EncounterResult.Step] {
+    private static func steps(in network: VirtualNetwork) -> [EncounterResult.Step] {
         var last: [UInt64: String] = [:]
         var steps: [EncounterResult.Step] = []
         for observation in network.observations {
@@ -193,7 +189,7 @@ public struct Encounter: Sendable {
     }
 
     /// From the offerer outward, through the public network, and inward to the answerer.
-    private static func places(_ agents: [LabAgent], in network: borrowing VirtualNetwork) -> [String] {
+    private static func places(_ agents: [LabAgent], in network: VirtualNetwork) -> [String] {
         func way(_ agent: LabAgent) -> [String] {
             let boxes = network.boxes(outwardFrom: network.segment(of: agent.host))
             return [agent.name] + boxes.map { network.name(of: .nat($0)) }

@@ -88,7 +88,7 @@ struct NATSimCommand: ParsableCommand {
     private static func words(_ cell: String, _ result: EncounterResult) -> String {
         var lines = ["\(cell): \(result.outcome.rawValue) \(result.pair), \(result.packets) packets"]
         if let time = result.timeToConnect { lines[0] += ", \(time)" }
-        lines += result.causes.map { "  \($0.text) (\($0.packets) packets)" }
+        lines += result.causes.map { "  \($0.text)" }
         return lines.joined(separator: "\n")
     }
 }
