@@ -32,14 +32,12 @@ static inline void cnatlab_name(struct ifreq *request, const char *name) {
     strncpy(request->ifr_name, name, IFNAMSIZ - 1);
 }
 
-// Makes a TUN device in the namespace of the calling thread: bare IP packets, no offloads, so that what is read and written
-// is what a wire would carry. It goes with its descriptor.
-static inline int cnatlab_make_tun(const char *name) {
+static inline int cnatlab_make_device(const char *name, short kind) {
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return -1;
     struct ifreq request;
     cnatlab_name(&request, name);
-    request.ifr_flags = IFF_TUN | IFF_NO_PI;
+    request.ifr_flags = kind | IFF_NO_PI;
     if (ioctl(fd, TUNSETIFF, &request) != 0) {
         int error = errno;
         close(fd);
@@ -48,6 +46,13 @@ static inline int cnatlab_make_tun(const char *name) {
     }
     return fd;
 }
+
+// Makes a TUN device in the namespace of the calling thread: bare IP packets, no offloads, so that what is read and written
+// is what a wire would carry. It goes with its descriptor.
+static inline int cnatlab_make_tun(const char *name) { return cnatlab_make_device(name, IFF_TUN); }
+
+// The same with Ethernet frames.
+static inline int cnatlab_make_tap(const char *name) { return cnatlab_make_device(name, IFF_TAP); }
 
 static inline int cnatlab_set_address(int socket, unsigned long call, struct ifreq *request, uint32_t address) {
     struct sockaddr_in in;
@@ -104,3 +109,7 @@ static inline void cnatlab_wait(int first, int second, int wake, int64_t nanosec
 
 // Has the calling thread woken as soon as its time is over, not up to 50 µs later (prctl(2), PR_SET_TIMERSLACK).
 static inline void cnatlab_exact_timers(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); }
+
+// A pipe, and a file without a name, that programs started at the same time do not inherit.
+static inline int cnatlab_pipe(int ends[2]) { return (int)syscall(SYS_pipe2, ends, O_CLOEXEC); }
+static inline int cnatlab_memory_file(void) { return (int)syscall(SYS_memfd_create, "lab", 1U /* MFD_CLOEXEC */); }

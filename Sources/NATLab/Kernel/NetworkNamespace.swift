@@ -7,7 +7,11 @@ import Glibc
 /// It has no name that could be left behind: it lives as long as this object, a process or a device in it does, and goes by
 /// itself when this process ends, however it ends.
 public final class NetworkNamespace: Sendable {
-    private let descriptor: Int32
+    /// What keeps it alive.
+    let descriptor: Int32
+
+    /// Where other programs find it, while this process runs and this object is there.
+    public var path: String { "/proc/\(getpid())/fd/\(descriptor)" }
 
     /// Makes an empty namespace, with its loopback interface up. Needs CAP_SYS_ADMIN.
     public init() throws(KernelLabError) {
@@ -31,6 +35,24 @@ public final class NetworkNamespace: Sendable {
         guard cnatlab_enter_network(descriptor) == 0 else { throw KernelLabError.last("entering a network namespace") }
         defer { NetworkNamespace.goTo(home) }
         return try body()
+    }
+
+    /// What tells it from every other that there is, for example `net:[4026532281]` (namespaces(7)).
+    func identity() throws(KernelLabError) -> String {
+        guard let identity = NetworkNamespace.identity(at: "/proc/self/fd/\(descriptor)") else {
+            throw .last("reading what namespace a descriptor is of")
+        }
+        return identity
+    }
+
+    /// The same of a link below /proc; `nil` where there is none.
+    static func identity(at path: String) -> String? {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
+            guard let base = buffer.baseAddress else { return nil }
+            let count = readlink(path, base, buffer.count)
+            guard count > 0 else { return nil }
+            return String(decoding: buffer[..<count].lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
     }
 
     private static func current() throws(KernelLabError) -> Int32 {
