@@ -180,7 +180,8 @@ struct KernelNetworkTests {
         let host = try network.host("a")
         let socket = try NamespaceSocket(at: host)
         #expect(measurement.mapped(socket, within: .milliseconds(50)) == nil)
-        #expect(try network.report(ofBox: "nat").dropped.map(\.source) == [socket.local])
+        let dropped = try network.report(ofBox: "nat").dropped
+        #expect(dropped.map(\.source) == [socket.local], "\(dropped)")
         let listener = try TCPPair.listen(at: network.server, port: 443)
         defer { close(listener) }
         #expect(try TCPPair.connects(from: host, to: SocketAddress(ip: network.server.addresses[0], port: 443)))
