@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -95,6 +96,42 @@ static inline int cnatlab_configure(const char *name, uint32_t address, uint32_t
     close(socket_fd);
     errno = error;
     return result;
+}
+
+// The state of an interface in the namespace of the calling thread (RFC 2863's ifOperStatus as linux/if.h numbers it: 0
+// unknown, 6 up).
+static inline int cnatlab_interface_state(const char *name) {
+    struct {
+        struct nlmsghdr header;
+        struct ifinfomsg interface;
+        char attributes[64];
+    } request;
+    char answer[8192] __attribute__((aligned(8)));
+    memset(&request, 0, sizeof request);
+    size_t length = strlen(name) + 1;
+    if (length > IFNAMSIZ) length = IFNAMSIZ;
+    struct rtattr *attribute = (struct rtattr *)request.attributes;
+    attribute->rta_type = IFLA_IFNAME;
+    attribute->rta_len = (unsigned short)RTA_LENGTH(length);
+    memcpy(RTA_DATA(attribute), name, length - 1);
+    request.header.nlmsg_len = NLMSG_LENGTH(sizeof request.interface) + RTA_ALIGN(attribute->rta_len);
+    request.header.nlmsg_type = RTM_GETLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0) return -1;
+    ssize_t count = send(fd, &request, request.header.nlmsg_len, 0);
+    if (count >= 0) count = recv(fd, answer, sizeof answer, 0);
+    close(fd);
+    struct nlmsghdr *header = (struct nlmsghdr *)answer;
+    if (count < 0 || !NLMSG_OK(header, (unsigned)count)) return -1;
+    if (header->nlmsg_type != RTM_NEWLINK) {
+        errno = ENODEV;
+        return -1;
+    }
+    int rest = (int)IFLA_PAYLOAD(header);
+    for (attribute = IFLA_RTA(NLMSG_DATA(header)); RTA_OK(attribute, rest); attribute = RTA_NEXT(attribute, rest))
+        if (attribute->rta_type == IFLA_OPERSTATE) return *(unsigned char *)RTA_DATA(attribute);
+    return 0;
 }
 
 static inline int cnatlab_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }

@@ -83,6 +83,9 @@ public final class KernelNetwork: Sendable {
     /// The name of the host with two public addresses that every network has.
     public static let serverName = "server"
 
+    /// How long interfaces may take to come up; they take milliseconds.
+    private static let settlingLimit = Duration.seconds(10)
+
     /// Everything that programs run on, by name.
     public let hosts: [String: Host]
     /// The host with two public addresses, for a server that tells NATs' behaviour (RFC 5780) or relays.
@@ -120,6 +123,9 @@ public final class KernelNetwork: Sendable {
             let paths = namespaces.map(\.path)
             try KernelProgram.run(
                 "ip", ["-batch", "-"], input: plan.commands(for: index) { paths[$0] }, in: namespace)
+        }
+        for (index, namespace) in namespaces.enumerated() {
+            try namespace.waitForInterfaces(plan.interfaces(of: index), within: Self.settlingLimit)
         }
         var hosts: [String: Host] = [:]
         for (node, namespace) in zip(plan.nodes, namespaces) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CNATLab
 import Glibc
+import NetIO
+import Wire
 
 /// A network namespace of the kernel: interfaces, addresses and ports of its own (network_namespaces(7)).
 ///
@@ -35,6 +37,28 @@ public final class NetworkNamespace: Sendable {
         guard cnatlab_enter_network(descriptor) == 0 else { throw KernelLabError.last("entering a network namespace") }
         defer { NetworkNamespace.goTo(home) }
         return try body()
+    }
+
+    /// ifOperStatus of an interface that carries packets (RFC 2863), as linux/if.h numbers it.
+    private static let isUp: Int32 = 6
+
+    /// Waits until interfaces carry packets: the kernel tells that a cable has two ends in its own time, and what is sent
+    /// before is lost.
+    func waitForInterfaces(_ names: [String], within limit: Duration) throws {
+        let deadline = MonotonicClock.now + limit
+        try enter {
+            for name in names {
+                while true {
+                    let state = cnatlab_interface_state(name)
+                    guard state >= 0 else { throw KernelLabError.last("asking for the state of \(name)") }
+                    if state == NetworkNamespace.isUp { break }
+                    guard MonotonicClock.now < deadline else {
+                        throw KernelLabError("waiting for \(name) to come up", code: ETIMEDOUT)
+                    }
+                    poll(nil, 0, 1)
+                }
+            }
+        }
     }
 
     /// What tells it from every other that there is, for example `net:[4026532281]` (namespaces(7)).

@@ -165,6 +165,13 @@ extension NetworkPlan {
     /// What the interface of a segment is called in its node.
     static func port(of node: Int) -> String { "port\(node)" }
 
+    /// The interfaces by which a node is attached, and others to it; those of links excepted, which are up at once.
+    func interfaces(of node: Int) -> [String] {
+        let ports = children(of: node).filter { nodes[$0].link == nil }.map { Self.port(of: $0) }
+        let own = nodes[node].parent != nil && nodes[node].link == nil ? [outerInterface(of: node)] : []
+        return ports + (children(of: node).isEmpty ? [] : [NFTRules.innerInterface]) + own
+    }
+
     /// The nodes attached to the segment of another.
     func children(of node: Int) -> [Int] { nodes.indices.filter { nodes[$0].parent == node } }
 
