@@ -234,9 +234,16 @@ extension NFTRules {
     ) -> [String] {
         let range = "\(ports.lowerBound)-\(ports.upperBound)"
         let target = "snat ip to \(addresses[index])"
-        let any =
-            profile.preservesParity
-            ? tabled(profile, target, ports, counting: "random") : ["meta l4proto udp \(target):\(range) fully-random"]
+        var any = ["meta l4proto udp \(target):\(range) fully-random"]
+        if profile.preservesParity {
+            // Which port is used nobody checks where one is named. Turning some bits over gives each port another, of its
+            // parity, and none twice; only hosts that choose among few ports meet the table.
+            any = tabled(profile, target, ports, counting: "random")
+            if ports.contains(upperHalf.lowerBound), ports.contains(upperHalf.upperBound) {
+                let usual = "udp sport \(upperHalf.lowerBound)-\(upperHalf.upperBound)"
+                any.insert("\(usual) \(target):udp sport ^ \(turnedBits)", at: 0)
+            }
+        }
         switch profile.behavior.allocation {
         case .random: return any
         case .sequential: return tabled(profile, target, ports, counting: "inc")
@@ -259,6 +266,11 @@ extension NFTRules {
         case .preserving: return ["meta l4proto udp \(target):\(range)"]
         }
     }
+
+    /// Ports whose highest bit is set, where hosts choose theirs.
+    private static let upperHalf: ClosedRange<UInt16> = 0x8000...0xFFFF
+    /// Any number below that keeps the lowest bit.
+    private static let turnedBits = 0x2D5A
 
     /// Ports from tables: one of all, or one of the even and one of the odd.
     private static func tabled(

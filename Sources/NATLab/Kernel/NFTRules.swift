@@ -126,6 +126,9 @@ public struct NFTRules: Hashable, Sendable {
                     ? "beyond the \(ladderSteps)th mapping of a port, or from ports outside of \(ladderPorts), a port is "
                         + "chosen at random" : "a port that is taken already gives way to one chosen at random")
         }
+        if profile.preservesParity, behavior.allocation != .sequential {
+            result.append("hosts that have the same port share an external one, and where they talk to the same end, one is mute")
+        }
         if profile.mappingLifetime.nanoseconds % 1_000_000_000 != 0 || profile.mappingLifetime < .seconds(1) {
             result.append("connection tracking keeps translations for whole seconds: a mapping may live up to one longer")
         }

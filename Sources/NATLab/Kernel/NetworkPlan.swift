@@ -219,8 +219,9 @@ extension NetworkPlan {
         return lines
     }
 
-    /// Where a link loses or delays, nobody on the segment has to ask for anybody's hardware address: a lost question is
-    /// asked again a second later, which is not what is measured.
+    /// Nobody on a segment has to ask for anybody's hardware address: a lost question is asked again a second later, which
+    /// is not what is measured, and the kernel has room for a thousand answers in all namespaces together
+    /// (net.ipv4.neigh.default.gc_thresh3), but for any number that were given.
     private func neighbours(of node: Int) -> [String] {
         var lines: [String] = []
         func note(_ member: Int, bridge: Bool, on interface: String) {
@@ -232,16 +233,13 @@ extension NetworkPlan {
             let target = Self.hardware(member, bridge: bridge)
             lines += addresses.map { "neigh replace \($0) lladdr \(target) dev \(interface) nud permanent" }
         }
-        func hasLinks(_ segment: Int) -> Bool { children(of: segment).contains { nodes[$0].link != nil } }
-        if let parent = nodes[node].parent, hasLinks(parent) {
+        if let parent = nodes[node].parent {
             note(parent, bridge: true, on: outerInterface(of: node))
             for other in children(of: parent) where other != node {
                 note(other, bridge: false, on: outerInterface(of: node))
             }
         }
-        if hasLinks(node) {
-            for child in children(of: node) { note(child, bridge: false, on: NFTRules.innerInterface) }
-        }
+        for child in children(of: node) { note(child, bridge: false, on: NFTRules.innerInterface) }
         return lines
     }
 

@@ -48,6 +48,7 @@ struct NFTRulesTests {
             try text(profile).contains("numgen inc mod 4 map { 0 : 40000, 1 : 40003, 2 : 40002, 3 : 40001 }"))
         profile.behavior.allocation = .random
         profile.preservesParity = true
+        #expect(try text(.portRestrictedParity).contains("udp sport 32768-65535 snat ip to 203.0.113.10:udp sport ^ 11610"))
         #expect(try text(profile).contains("udp sport & 1 == 0 snat ip to 203.0.113.10:numgen random mod 2 map { 0 : 40000, 1 : 40002 }"))
     }
 

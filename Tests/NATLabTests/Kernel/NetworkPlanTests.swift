@@ -57,16 +57,16 @@ struct NetworkPlanTests {
         #expect(try addresses(plan, "a") == ["203.0.113.10"])
     }
 
-    @Test("neighbours are told to each other where a link would lose their questions, and only there")
+    @Test("neighbours are told to each other, and a link makes its own device")
     func neighbours() throws {
         let link = KernelNetwork.Link(up: LinkConditions(loss: .random(0.5)), down: LinkConditions())
-        let plan = try NetworkPlan([.host("a", behind: [], link: link), .host("b", behind: [])])
-        let told = "neigh replace 203.0.113.10 lladdr 02:00:00:00:00:02 dev eth0 nud permanent"
-        #expect(plan.commands(for: 3) { "/ns/\($0)" }.contains(told))
+        let plan = try NetworkPlan([.host("a", behind: [], link: link), .host("b", behind: [.firewall])])
+        let told = "lladdr 02:00:00:00:00:03 dev eth0 nud permanent\n"
+        #expect(plan.commands(for: 2) { "/ns/\($0)" }.contains("neigh replace 203.0.113.11 \(told)"))
+        #expect(plan.commands(for: 2) { "/ns/\($0)" }.contains("neigh replace 203.0.113.12 \(told)"), "it answers for its host")
+        #expect(plan.commands(for: 4) { "/ns/\($0)" }.contains("neigh replace 10.0.3.1 lladdr 02:00:00:00:01:03 dev eth0"))
         #expect(plan.commands(for: 0) { "/ns/\($0)" }.contains("link add name port3 type veth"))
-        #expect(!plan.commands(for: 0) { "/ns/\($0)" }.contains("link add name port2"), "a link makes its own device")
-        let plain = try NetworkPlan([.host("a", behind: []), .host("b", behind: [])])
-        #expect(!plain.commands(for: 3) { "/ns/\($0)" }.contains("neigh"))
+        #expect(!plan.commands(for: 0) { "/ns/\($0)" }.contains("link add name port2"))
     }
 
     @Test("names are used once, and segments are not overfull")
