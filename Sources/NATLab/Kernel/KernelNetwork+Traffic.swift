@@ -118,7 +118,8 @@ extension KernelNetwork {
         report.dropped = try NFTListing.flows(list("set", "dropped")).sorted { "\($0)" < "\($1)" }
         var owners: [SocketAddress: SocketAddress] = [:]
         if case .box(let profile) = plan.nodes[index].role, profile.kind == .nat {
-            for (key, value, _) in try NFTListing.elements(list("map", "owners")) where key.count == 2 && value.count == 2 {
+            for (key, value, _) in try NFTListing.elements(list("map", "owners"))
+            where key.count == 2 && value.count == 2 {
                 guard let outer = NFTListing.address(key[0], key[1]) else { continue }
                 owners[outer] = NFTListing.address(value[0], value[1])
             }

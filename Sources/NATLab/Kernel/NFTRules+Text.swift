@@ -189,7 +189,9 @@ extension NFTRules {
             let targets = fixed.map { "\($0.inside) : goto \($0.chain)" }.joined(separator: ", ")
             rules.append("ip saddr vmap { \(targets) }")
         }
-        guard addresses.count > 1, profile.pooling == .arbitrary, profile.portBlock == nil else { return rules + ["goto at0"] }
+        guard addresses.count > 1, profile.pooling == .arbitrary, profile.portBlock == nil else {
+            return rules + ["goto at0"]
+        }
         let targets = addresses.indices.map { "\($0) : goto at\($0)" }.joined(separator: ", ")
         return rules + ["numgen random mod \(addresses.count) vmap { \(targets) }"]
     }

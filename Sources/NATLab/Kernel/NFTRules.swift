@@ -100,7 +100,8 @@ public struct NFTRules: Hashable, Sendable {
             switch (behavior.mapping, behavior.allocation) {
             case (.endpointIndependent, .preserving), (.addressAndPortDependent, .random): break
             default:
-                return "where a filtered packet takes a port, only connection tracking assigns them: endpoint-independent "
+                return
+                    "where a filtered packet takes a port, only connection tracking assigns them: endpoint-independent "
                     + "and preserving, or address-and-port-dependent and random"
             }
             if profile.hairpinning != .none { return "where a filtered packet takes a port, nothing hairpins" }
@@ -120,20 +121,24 @@ public struct NFTRules: Hashable, Sendable {
             let length = min(profile.ports.count, sequenceLength)
             result.append("the sequence begins again after \(length) ports, whether or not the first are free again")
         }
-        if behavior.allocation == .preserving, profile.portConflict != .randomPort, profile.portConflict != .overloading {
+        if behavior.allocation == .preserving, profile.portConflict != .randomPort, profile.portConflict != .overloading
+        {
             result.append(
                 stepsUp(profile)
                     ? "beyond the \(ladderSteps)th mapping of a port, or from ports outside of \(ladderPorts), a port is "
                         + "chosen at random" : "a port that is taken already gives way to one chosen at random")
         }
         if profile.preservesParity, behavior.allocation != .sequential {
-            result.append("hosts that have the same port share an external one, and where they talk to the same end, one is mute")
+            result.append(
+                "hosts that have the same port share an external one, and where they talk to the same end, one is mute")
         }
         if profile.mappingLifetime.nanoseconds % 1_000_000_000 != 0 || profile.mappingLifetime < .seconds(1) {
-            result.append("connection tracking keeps translations for whole seconds: a mapping may live up to one longer")
+            result.append(
+                "connection tracking keeps translations for whole seconds: a mapping may live up to one longer")
         }
         if !profile.inboundRefreshes || profile.filteredInbound == .takesPort {
-            result.append("what is let in keeps the kernel's own entry, and so the port, alive beyond the mapping's end")
+            result.append(
+                "what is let in keeps the kernel's own entry, and so the port, alive beyond the mapping's end")
         }
         if profile.filterLifetime == nil, behavior.filtering != .endpointIndependent,
             behavior.mapping != .addressAndPortDependent
@@ -170,7 +175,8 @@ extension NFTRules {
         let mapping: NATBehavior.Dependence
         let filtering: NATBehavior.Dependence
 
-        private static func joined(_ parts: [String], _ dependence: NATBehavior.Dependence, _ rest: [String]) -> String {
+        private static func joined(_ parts: [String], _ dependence: NATBehavior.Dependence, _ rest: [String]) -> String
+        {
             let count =
                 switch dependence {
                 case .endpointIndependent: 0

@@ -80,7 +80,9 @@ struct NetworkPlan {
     }
 
     private static func publicAddress(_ number: UInt32) -> IPAddress { .v4(publicPrefix + number) }
-    private static func publicAddressV6(_ number: UInt32) -> IPAddress { .v6(high: publicPrefixV6, low: UInt64(number)) }
+    private static func publicAddressV6(_ number: UInt32) -> IPAddress {
+        .v6(high: publicPrefixV6, low: UInt64(number))
+    }
 
     private mutating func add(
         _ place: KernelNetwork.Place, to parent: Int, link: KernelNetwork.Link?, site: Int?, translated: [IPAddress]
@@ -226,8 +228,9 @@ extension NetworkPlan {
         var lines: [String] = []
         func note(_ member: Int, bridge: Bool, on interface: String) {
             var addresses = bridge ? [nodes[member].segmentAddress].compactMap { $0 } : nodes[member].addresses
-            if hasIPv6 {
-                addresses += bridge ? (member == Self.publicNode ? [Self.publicAddressV6(1)] : []) : nodes[member].addressV6
+            if usesIPv6(node) {
+                addresses +=
+                    bridge ? (member == Self.publicNode ? [Self.publicAddressV6(1)] : []) : nodes[member].addressV6
             }
             if !bridge { addresses += routed.filter { $0.box == member }.map(\.address) }
             let target = Self.hardware(member, bridge: bridge)
@@ -243,12 +246,16 @@ extension NetworkPlan {
         return lines
     }
 
+    private func usesIPv6(_ node: Int) -> Bool {
+        hasIPv6 && (node == Self.publicNode || !nodes[node].addressV6.isEmpty)
+    }
+
     /// Kernel parameters of a node's namespace, set before anything else; those that a kernel lacks are left out.
     func parameters(for node: Int) -> [(path: String, value: String)] {
-        let usesIPv6 = hasIPv6 && (node == Self.publicNode || !nodes[node].addressV6.isEmpty)
+        let off = usesIPv6(node) ? "0" : "1"
         var result = [
-            ("net/ipv6/conf/all/disable_ipv6", usesIPv6 ? "0" : "1"),
-            ("net/ipv6/conf/default/disable_ipv6", usesIPv6 ? "0" : "1"),
+            ("net/ipv6/conf/all/disable_ipv6", off),
+            ("net/ipv6/conf/default/disable_ipv6", off),
             ("net/ipv6/conf/default/router_solicitations", "0"),
             ("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/conf/default/rp_filter", "0"),
             ("net/ipv4/conf/all/send_redirects", "0"), ("net/ipv4/conf/default/send_redirects", "0"),

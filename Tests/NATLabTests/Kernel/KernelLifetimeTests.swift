@@ -74,9 +74,10 @@ struct KernelLifetimeTests {
     @Test("programs end with their network, those that they started too")
     func programs() throws {
         var network: KernelNetwork? = try KernelNetwork([.host("a", behind: [.portRestricted])])
-        let program = try #require(try network.map { network in
-            try network.run("sh", ["-c", "sleep 1000 & echo started; wait"], at: network.host("a"))
-        })
+        let program = try #require(
+            try network.map { network in
+                try network.run("sh", ["-c", "sleep 1000 & echo started; wait"], at: network.host("a"))
+            })
         #expect(try program.line(within: .seconds(10)) == "started")
         let identity = try #require(namespaces("\(program.pid)"))
         #expect(identity != namespaces())

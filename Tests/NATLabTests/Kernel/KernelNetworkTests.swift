@@ -9,6 +9,14 @@ import Wire
 /// Standard profiles that the kernel can follow and that let UDP through.
 private let followed = NATProfile.standard.filter { NFTRules.obstacle(to: $0) == nil && $0.kind != .udpBlocked }
 
+/// One network with two hosts behind a NAT of each of them: to make one takes longer than to ask it something.
+private let shared = Result {
+    try KernelNetwork(
+        followed.map { profile in
+            .init(.behind(profile, "\(profile.name)-nat", ["a", "b"].map { .host("\(profile.name)-\($0)") }))
+        })
+}
+
 @Suite("Kernel network", .serialized, .enabled(if: networkObstacle == nil, "no namespaces or no nft here"))
 struct KernelNetworkTests {
     private func behind(_ profile: NATProfile, _ names: String...) throws -> KernelNetwork {
@@ -17,9 +25,9 @@ struct KernelNetworkTests {
 
     @Test("mapping and filtering are those of the profile", arguments: followed)
     func behavior(_ profile: NATProfile) throws {
-        let network = try behind(profile, "a")
+        let network = try shared.get()
         let measurement = try NATMeasurement(network)
-        let host = try network.host("a")
+        let host = try network.host("\(profile.name)-a")
         // Of several boxes in a row the strictest decides.
         func strictest(_ part: (NATProfile) -> NATBehavior.Dependence) -> NATBehavior.Dependence {
             let all = ([profile] + profile.outer).map(part)
@@ -32,9 +40,9 @@ struct KernelNetworkTests {
 
     @Test("ports are allocated as the profile says", arguments: followed)
     func allocation(_ profile: NATProfile) throws {
-        let network = try behind(profile, "a")
+        let network = try shared.get()
         let measurement = try NATMeasurement(network)
-        let host = try network.host("a")
+        let host = try network.host("\(profile.name)-a")
         let box = profile.outer.last ?? profile
         let sockets = try (0..<4).map { _ in try NamespaceSocket(at: host) }
         let seen = try sockets.map { try #require(measurement.mapped($0)) }
@@ -66,12 +74,12 @@ struct KernelNetworkTests {
     func hairpin(_ profile: NATProfile) throws {
         // Nothing but addresses of their own lies between hosts without translation.
         guard profile.translates else { return }
-        let network = try behind(profile, "a", "b")
+        let network = try shared.get()
         let measurement = try NATMeasurement(network)
         // An outer box sees the same external address only where all mappings toward it are the same.
         let expected = profile.outer.isEmpty ? profile.hairpinning : (profile.outer.last?.hairpinning ?? .none)
-        let found = try measurement.hairpin(from: network.host("a"), to: network.host("b"))
-        #expect(found == expected)
+        let (a, b) = (try network.host("\(profile.name)-a"), try network.host("\(profile.name)-b"))
+        #expect(try measurement.hairpin(from: a, to: b) == expected)
     }
 
     @Test("a hairpinned packet that keeps its source is told apart")
@@ -202,7 +210,9 @@ struct KernelNetworkTests {
             var arrived: [Duration] = []
             for number in 0..<10 as Range<UInt8> {
                 measurement.send([number], from: 0, to: external)
-                if socket.receive(within: .milliseconds(20))?.bytes == [number] { arrived.append(MonotonicClock.now - began) }
+                if socket.receive(within: .milliseconds(20))?.bytes == [number] {
+                    arrived.append(MonotonicClock.now - began)
+                }
                 _ = socket.receive(within: .milliseconds(40))
             }
             if refreshes {

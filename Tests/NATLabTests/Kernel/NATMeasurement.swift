@@ -19,7 +19,9 @@ struct NATMeasurement {
     }
 
     /// The external address of a socket toward one of the server's; `nil` where nothing arrives.
-    func mapped(_ socket: NamespaceSocket, toward server: Int = 0, within limit: Duration = .seconds(2)) -> SocketAddress? {
+    func mapped(_ socket: NamespaceSocket, toward server: Int = 0, within limit: Duration = .seconds(2))
+        -> SocketAddress?
+    {
         socket.send([1], to: servers[server].local)
         return servers[server].receive(within: limit)?.source
     }

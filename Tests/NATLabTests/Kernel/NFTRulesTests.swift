@@ -24,7 +24,8 @@ struct NFTRulesTests {
         let prefix = "iifname \"wan\" meta l4proto udp"
         #expect(try text(.fullCone).contains("\(prefix) ip daddr . udp dport @open accept"))
         #expect(try text(.addressRestricted).contains("\(prefix) ip daddr . udp dport . ip saddr @open accept"))
-        #expect(try text(.portRestricted).contains("\(prefix) ip daddr . udp dport . ip saddr . udp sport @open accept"))
+        #expect(
+            try text(.portRestricted).contains("\(prefix) ip daddr . udp dport . ip saddr . udp sport @open accept"))
         #expect(try text(.portRestricted).contains("\(prefix) drop"))
         #expect(try text(.refusing).contains("\(prefix) reject with icmp port-unreachable"))
     }
@@ -48,8 +49,11 @@ struct NFTRulesTests {
             try text(profile).contains("numgen inc mod 4 map { 0 : 40000, 1 : 40003, 2 : 40002, 3 : 40001 }"))
         profile.behavior.allocation = .random
         profile.preservesParity = true
-        #expect(try text(.portRestrictedParity).contains("udp sport 32768-65535 snat ip to 203.0.113.10:udp sport ^ 11610"))
-        #expect(try text(profile).contains("udp sport & 1 == 0 snat ip to 203.0.113.10:numgen random mod 2 map { 0 : 40000, 1 : 40002 }"))
+        #expect(
+            try text(.portRestrictedParity).contains("udp sport 32768-65535 snat ip to 203.0.113.10:udp sport ^ 11610"))
+        #expect(
+            try text(profile).contains(
+                "udp sport & 1 == 0 snat ip to 203.0.113.10:numgen random mod 2 map { 0 : 40000, 1 : 40002 }"))
     }
 
     @Test("hosts have addresses and blocks of ports of their own")

@@ -29,7 +29,8 @@ struct NetworkPlanTests {
         #expect(try node(plan, "c").publicAddresses.count == 4)
     }
 
-    @Test("a home router behind an operator's NAT has a shared address, and a profile may bring its operator's NAT along")
+    @Test(
+        "a home router behind an operator's NAT has a shared address, and a profile may bring its operator's NAT along")
     func nesting() throws {
         let plan = try NetworkPlan([.host("a", behind: [.carrierPairedRange, .portRestricted])])
         #expect(plan.nodes.map(\.name) == ["public", "server", "a-nat1", "a-nat2", "a"])
@@ -63,15 +64,20 @@ struct NetworkPlanTests {
         let plan = try NetworkPlan([.host("a", behind: [], link: link), .host("b", behind: [.firewall])])
         let told = "lladdr 02:00:00:00:00:03 dev eth0 nud permanent\n"
         #expect(plan.commands(for: 2) { "/ns/\($0)" }.contains("neigh replace 203.0.113.11 \(told)"))
-        #expect(plan.commands(for: 2) { "/ns/\($0)" }.contains("neigh replace 203.0.113.12 \(told)"), "it answers for its host")
-        #expect(plan.commands(for: 4) { "/ns/\($0)" }.contains("neigh replace 10.0.3.1 lladdr 02:00:00:00:01:03 dev eth0"))
+        #expect(
+            plan.commands(for: 2) { "/ns/\($0)" }.contains("neigh replace 203.0.113.12 \(told)"),
+            "it answers for its host")
+        #expect(
+            plan.commands(for: 4) { "/ns/\($0)" }.contains("neigh replace 10.0.3.1 lladdr 02:00:00:00:01:03 dev eth0"))
         #expect(plan.commands(for: 0) { "/ns/\($0)" }.contains("link add name port3 type veth"))
         #expect(!plan.commands(for: 0) { "/ns/\($0)" }.contains("link add name port2"))
     }
 
     @Test("names are used once, and segments are not overfull")
     func refusals() throws {
-        #expect(throws: KernelNetwork.Failure.self) { try NetworkPlan([.host("a", behind: []), .host("a", behind: [])]) }
+        #expect(throws: KernelNetwork.Failure.self) {
+            try NetworkPlan([.host("a", behind: []), .host("a", behind: [])])
+        }
         #expect(throws: KernelNetwork.Failure.self) { try NetworkPlan([.host("server", behind: [])]) }
         let many = (0..<250).map { KernelNetwork.Site.host("h\($0)", behind: []) }
         #expect(throws: KernelNetwork.Failure.self) { try NetworkPlan(many) }
@@ -90,7 +96,8 @@ struct NetworkPlanTests {
             .udp, from: SocketAddress("203.0.113.2:3478") ?? .unspecified,
             to: SocketAddress("203.0.113.10:40000") ?? .unspecified, packets: 2, bytes: 58)
         #expect(try NFTListing.flows(text + "\n" + other + "\n") == [flow])
-        let map = #"{"nftables": [{"map": {"elem": [[{"elem": {"val": {"concat": ["203.0.113.10", 1]}, "expires": 9}}, {"concat": ["10.0.2.2", 2]}]]}}]}"#
+        let map =
+            #"{"nftables": [{"map": {"elem": [[{"elem": {"val": {"concat": ["203.0.113.10", 1]}, "expires": 9}}, {"concat": ["10.0.2.2", 2]}]]}}]}"#
         let elements = try NFTListing.elements(map)
         #expect(elements.count == 1 && elements[0].key == ["203.0.113.10", 1] && elements[0].value == ["10.0.2.2", 2])
     }

@@ -88,11 +88,13 @@ struct SimulationAgreementTests {
     /// To be made shorter, never longer.
     private static let knownDifferences = [
         KnownDifference(
-            cause: "what the kernel lets in is a connection, by whose port answers leave; the virtual NAT makes a mapping",
+            cause:
+                "what the kernel lets in is a connection, by whose port answers leave; the virtual NAT makes a mapping",
             isKernelMeeting: true,
             applies: { box, other in
                 box.translates && box.behavior.mapping != .endpointIndependent
-                    && box.behavior.filtering == .endpointIndependent && strictestFilter(other) == .addressAndPortDependent
+                    && box.behavior.filtering == .endpointIndependent
+                    && strictestFilter(other) == .addressAndPortDependent
             })
     ]
 
@@ -106,7 +108,9 @@ struct SimulationAgreementTests {
     func everyPair() throws {
         let network = try KernelNetwork(
             profiles.flatMap { profile in
-                ["a", "b"].map { .init(.behind(profile, "\(profile.name)-\($0)-nat", [.host("\(profile.name)-\($0)")])) }
+                ["a", "b"].map {
+                    .init(.behind(profile, "\(profile.name)-\($0)-nat", [.host("\(profile.name)-\($0)")]))
+                }
             })
         let server = try NamespaceSocket(at: network.server, port: 3478)
         var met = 0
