@@ -259,7 +259,10 @@ extension NFTRules {
             if stepsUp(profile) {
                 let usual = "udp sport \(ladderPorts.lowerBound)-\(ladderPorts.upperBound)"
                 rules += (1..<ladderSteps).map { step in
-                    "\(usual) udp sport != @stepped\(step) ct mark set ct mark | \(step) \(target):udp sport map @step\(step)"
+                    // Noted at once: where another connection has the port toward the same end, this packet is lost, and the
+                    // next one takes the next step.
+                    let rule = "\(usual) udp sport != @stepped\(step) update @stepped\(step) { udp sport }"
+                    return "\(rule) ct mark set ct mark | \(step) \(target):udp sport map @step\(step)"
                 }
             }
             return rules + any

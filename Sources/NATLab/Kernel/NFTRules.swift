@@ -34,8 +34,9 @@ public struct NFTRules: Hashable, Sendable {
     /// How many entries a set may have, each of some hundred bytes.
     static let capacity = 65_535
     /// How many ports a sequence has before it begins again: `nft` counts in the processor's byte order, and a table
-    /// turns that into ports. More than any test uses, and loaded in milliseconds.
-    static let sequenceLength = 4096
+    /// turns that into ports. Two such tables are loaded in milliseconds, and in one message also by those who are root in a
+    /// user namespace only, whose messages net.core.wmem_max bounds.
+    static let sequenceLength = 2048
 
     /// What the rules are made for.
     public let profile: NATProfile
@@ -155,7 +156,7 @@ public struct NFTRules: Hashable, Sendable {
     /// much further, for hosts' usual ports: `nft` does not add.
     static let ladderSteps = 8
     /// What hosts of a laboratory use for ports that they do not choose themselves.
-    static let ladderPorts: ClosedRange<UInt16> = 40_000...40_999
+    static let ladderPorts: ClosedRange<UInt16> = 40_000...40_499
 
     /// Whether a taken port gives way to the next one, and that happens all the time.
     static func stepsUp(_ profile: NATProfile) -> Bool {

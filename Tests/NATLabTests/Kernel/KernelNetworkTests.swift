@@ -6,8 +6,24 @@ import NetIO
 import Testing
 import Wire
 
-/// Standard profiles that the kernel can follow and that let UDP through.
-private let followed = NATProfile.standard.filter { NFTRules.obstacle(to: $0) == nil && $0.kind != .udpBlocked }
+/// Profiles that the kernel can follow and that let UDP through: those that come with the laboratory, and some more.
+private let followed =
+    NATProfile.standard.filter { NFTRules.obstacle(to: $0) == nil && $0.kind != .udpBlocked } + furtherProfiles
+
+private let furtherProfiles: [NATProfile] = {
+    var range = NATProfile("symmetric-range", mapping: .addressAndPortDependent, filtering: .addressDependent)
+    range.behavior.allocation = .random
+    range.ports = 40_000...40_100
+    var steps = NATProfile("cone-steps", mapping: .endpointIndependent, filtering: .endpointIndependent)
+    steps.behavior.allocation = .sequential
+    steps.portStep = 2
+    var pool = NATProfile("pool", mapping: .addressDependent, filtering: .endpointIndependent)
+    pool.addressCount = 3
+    pool.portConflict = .otherAddress
+    var overloading = NATProfile("overloading", mapping: .endpointIndependent, filtering: .addressDependent)
+    overloading.portConflict = .overloading
+    return [range, steps, pool, overloading]
+}()
 
 /// One network with two hosts behind a NAT of each of them: to make one takes longer than to ask it something.
 private let shared = Result {

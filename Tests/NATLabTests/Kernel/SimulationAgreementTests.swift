@@ -36,8 +36,13 @@ private struct KernelHolePunching {
         var targets: [[SocketAddress]] = [[], []]
         var mapped: [SocketAddress] = []
         for (index, socket) in sockets.enumerated() {
-            socket.send([Self.probe], to: server.local)
-            let seen = try #require(server.receive(), "what \(names[index]) sends arrives at the server").source
+            // Sent again, as such a question is: a port may turn out to be in use.
+            var answer: NamespaceSocket.Datagram?
+            for _ in 0..<5 where answer == nil {
+                socket.send([Self.probe], to: server.local)
+                answer = server.receive(within: .milliseconds(400))
+            }
+            let seen = try #require(answer, "what \(names[index]) sends arrives at the server").source
             mapped.append(seen)
             targets[1 - index].append(seen)
         }
