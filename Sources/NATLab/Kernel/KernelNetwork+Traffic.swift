@@ -83,6 +83,24 @@ extension KernelNetwork {
         return paths
     }
 
+    /// Writes packets to a file as libpcap does, until what is answered gets SIGINT: those on the public segment, behind a NAT or
+    /// firewall (by its name), or at a host's interface. Runs tcpdump.
+    public func capture(at place: String = "public", to path: String) throws -> KernelProgram {
+        guard let index = plan.nodes.firstIndex(where: { $0.name == place }) else {
+            throw Failure("nothing is called \(place)")
+        }
+        let hasSegment = plan.nodes[index].segmentAddress != nil
+        let interface = hasSegment ? NFTRules.innerInterface : plan.outerInterface(of: index)
+        // Without -Z it would give up the right to write where we do.
+        let program = try KernelProgram(
+            "tcpdump", ["-i", interface, "-U", "--immediate-mode", "-Z", "root", "-w", path], standardError: .merged,
+            in: namespaces[index])
+        while let line = try program.line(within: .seconds(10)) {
+            if line.contains("listening on") { return program }
+        }
+        throw Failure("tcpdump ended: \(try program.finish().output)")
+    }
+
     /// The boxes that both hosts are behind.
     private func commonBoxes(_ first: Host, _ second: Host) -> [Int] {
         func boxes(_ name: String) -> Set<Int> {

@@ -172,18 +172,6 @@ public final class KernelNetwork: Sendable {
             program, arguments, environment: environment, standardError: standardError, in: host.namespace)
     }
 
-    /// Starts a program in the namespace of a NAT or firewall, or of the public segment (`public`, whose bridge is called `lan`):
-    /// something that looks on, like tcpdump.
-    public func run(
-        _ program: String, _ arguments: [String] = [], standardError: KernelProgram.StandardError = .inherited,
-        besideBox name: String
-    ) throws -> KernelProgram {
-        guard let index = plan.nodes.firstIndex(where: { $0.name == name }) else {
-            throw Failure("nothing is called \(name)")
-        }
-        return try KernelProgram(program, arguments, standardError: standardError, in: namespaces[index])
-    }
-
     /// Why no network can be made here, `nil` where one can: rights, tools or parts of the kernel are missing.
     public static var obstacle: String? {
         for tool in ["ip", "nft"] where ProgramStart.path(of: tool) == nil {

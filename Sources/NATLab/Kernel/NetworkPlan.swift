@@ -55,13 +55,15 @@ struct NetworkPlan {
     static let publicPrefix: UInt32 = 0xCB00_7100
     private static let publicPrefixV6: UInt64 = 0x2001_0DB8_0001_0000
     static let publicNode = 0
+    /// What the public segment is called.
+    static let publicName = "public"
     static let serverNode = 1
 
     /// Plans a network for these sites. Throws where names are used twice, a profile cannot be followed, or there is no room.
     init(_ sites: [KernelNetwork.Site], hasIPv6: Bool = false, coreHops: Int = 0) throws {
         self.hasIPv6 = hasIPv6
         self.coreHops = coreHops
-        var own = Node(name: "public", role: .publicNetwork, parent: nil, site: Self.publicNode)
+        var own = Node(name: Self.publicName, role: .publicNetwork, parent: nil, site: Self.publicNode)
         own.segmentAddress = Self.publicAddress(1)
         var server = Node(name: KernelNetwork.serverName, role: .server, parent: Self.publicNode, site: Self.serverNode)
         server.addresses = [Self.publicAddress(2), Self.publicAddress(3)]

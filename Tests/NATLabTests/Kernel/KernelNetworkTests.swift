@@ -297,6 +297,28 @@ struct KernelNetworkTests {
         #expect(network.boxes == ["operator", "home-a", "home-b"])
     }
 
+    @Test(
+        "what crosses a segment can be captured", .enabled(if: access("/usr/bin/tcpdump", X_OK) == 0, "no tcpdump here")
+    )
+    func capture() throws {
+        let network = try behind(.portRestricted, "a")
+        let path = "/tmp/dreamer-capture-\(getpid()).pcap"
+        defer { unlink(path) }
+        let capture = try network.capture(to: path)
+        let measurement = try NATMeasurement(network)
+        _ = try #require(measurement.mapped(NamespaceSocket(at: network.host("a"))))
+        // Each packet is written as it comes (-U): the file's header has 24 bytes, a packet's 16, and its frame 43.
+        var information = stat()
+        let limit = MonotonicClock.now + .seconds(5)
+        repeat {
+            poll(nil, 0, 5)
+            stat(path, &information)
+        } while information.st_size < 24 + 16 + 43 && MonotonicClock.now < limit
+        capture.signal(SIGINT)
+        #expect(try capture.finish(within: .seconds(10)).status == 0)
+        #expect(information.st_size >= 24 + 16 + 43)
+    }
+
     @Test("programs run where they are told to, with their input and output at hand")
     func programs() throws {
         let network = try behind(.portRestricted, "a")
