@@ -4,17 +4,21 @@ import NATLab
 import Testing
 import Wire
 
-/// Every profile that the kernel can follow and that lets UDP through, beside every mapping with every filter. Where an address
-/// is chosen by chance, chance decides who meets.
-private let profiles: [NATProfile] =
+/// Every profile that the kernel can follow and that lets UDP through, and every mapping with every filter: each with its own
+/// kind. Where an address is chosen by chance, chance decides who meets.
+private let groups: [[NATProfile]] = [
     NATProfile.standard.filter {
         NFTRules.obstacle(to: $0) == nil && $0.kind != .udpBlocked && $0.pooling == .paired
-    }
-    + everyBehavior.map { behavior in
+    },
+    everyBehavior.map { behavior in
         var profile = NATProfile(name: "\(behavior.mapping.rawValue)-\(behavior.filtering.rawValue)-random")
         profile.behavior = behavior
         return profile
-    }
+    },
+]
+
+/// How many packets each of two hosts sends the other before they give up.
+private let rounds = 4
 
 /// Two hosts of a kernel network that try to meet, step by step as hosts of the virtual one do.
 private struct KernelHolePunching {
@@ -32,15 +36,19 @@ private struct KernelHolePunching {
     }
 
     /// Whether they meet within `rounds` packets of each.
-    func meet(rounds: Int = 6, timeToLiveOfFirst: Int32 = 64) throws -> Bool {
+    func meet(timeToLiveOfFirst: Int32 = 64) throws -> Bool {
         var targets: [[SocketAddress]] = [[], []]
         var mapped: [SocketAddress] = []
         for (index, socket) in sockets.enumerated() {
             // Sent again, as such a question is: a port may turn out to be in use.
             var answer: NamespaceSocket.Datagram?
             for _ in 0..<5 where answer == nil {
-                socket.send([Self.probe], to: server.local)
-                answer = server.receive(within: .milliseconds(400))
+                // The port tells it from late ones of others.
+                let question = [UInt8(index), UInt8(socket.local.port >> 8), UInt8(socket.local.port & 0xFF)]
+                socket.send(question, to: server.local)
+                repeat {
+                    answer = server.receive(within: .milliseconds(400))
+                } while answer.map { $0.bytes != question } ?? false
             }
             let seen = try #require(answer, "what \(names[index]) sends arrives at the server").source
             mapped.append(seen)
@@ -112,28 +120,32 @@ struct SimulationAgreementTests {
     @Test("every pair of profiles meets in the kernel where it meets on virtual time")
     func everyPair() throws {
         let network = try KernelNetwork(
-            profiles.flatMap { profile in
+            groups.joined().flatMap { profile in
                 ["a", "b"].map {
                     .init(.behind(profile, "\(profile.name)-\($0)-nat", [.host("\(profile.name)-\($0)")]))
                 }
             })
         let server = try NamespaceSocket(at: network.server, port: 3478)
         var met = 0
-        for a in profiles {
-            for b in profiles {
+        let pairs = groups.flatMap { group in group.flatMap { a in group.map { (a, $0) } } }
+        for (a, b) in pairs {
+            let simulated = meetVirtually(a, b, rounds: rounds)
+            let known = Self.knownDifferences.first { $0.applies(a, b) || $0.applies(b, a) }
+            let expected = known?.isKernelMeeting ?? simulated
+            // From fresh ports again where chance may have had a hand in it: two ports of the many may have met, and a
+            // packet may have overtaken another between processors. What a NAT does, it does each time.
+            var isMeeting = !expected
+            for _ in 0..<3 where isMeeting != expected {
                 let attempt = try KernelHolePunching(network, server: server, ["\(a.name)-a", "\(b.name)-b"])
-                let isMeeting = try attempt.meet()
-                met += isMeeting ? 1 : 0
-                let simulated = meetVirtually(a, b)
-                let known = Self.knownDifferences.first { $0.applies(a, b) || $0.applies(b, a) }
-                let expected = known?.isKernelMeeting ?? simulated
-                #expect(isMeeting == expected, "\(a.name) with \(b.name), on virtual time \(simulated)")
-                if let known, isMeeting == simulated {
-                    Issue.record("\(a.name) with \(b.name) is no longer a difference: \(known.cause)")
-                }
+                isMeeting = try attempt.meet()
+            }
+            met += isMeeting ? 1 : 0
+            #expect(isMeeting == expected, "\(a.name) with \(b.name), on virtual time \(simulated)")
+            if let known, isMeeting == simulated {
+                Issue.record("\(a.name) with \(b.name) is no longer a difference: \(known.cause)")
             }
         }
-        print("\(met) of \(profiles.count * profiles.count) pairs of NATs meet in the kernel")
+        print("\(met) of \(pairs.count) pairs of NATs meet in the kernel")
     }
 
     @Test("two leaky NATs meet where the first packets die on the way")
@@ -143,7 +155,7 @@ struct SimulationAgreementTests {
         for (hops, expected) in [(Int32(64), false), (4, true), (1, false)] {
             let attempt = try KernelHolePunching(network, server: server, ["a", "b"])
             #expect(try attempt.meet(timeToLiveOfFirst: hops) == expected)
-            #expect(meetVirtually(.leaky, .leaky, timeToLiveOfFirst: UInt8(hops)) == expected)
+            #expect(meetVirtually(.leaky, .leaky, rounds: rounds, timeToLiveOfFirst: UInt8(hops)) == expected)
         }
     }
 }

@@ -71,10 +71,10 @@ private struct HolePunching {
 
 /// Whether hosts behind two boxes meet.
 func meetVirtually(
-    _ a: NATProfile, _ b: NATProfile, timeToLiveOfFirst: UInt8 = VirtualNetwork.defaultTimeToLive
+    _ a: NATProfile, _ b: NATProfile, rounds: Int = 6, timeToLiveOfFirst: UInt8 = VirtualNetwork.defaultTimeToLive
 ) -> Bool {
     var attempt = HolePunching([a, b])
-    return attempt.meet(timeToLiveOfFirst: timeToLiveOfFirst)
+    return attempt.meet(rounds: rounds, timeToLiveOfFirst: timeToLiveOfFirst)
 }
 
 private func meet(
