@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -32,14 +33,12 @@ static inline void cnatlab_name(struct ifreq *request, const char *name) {
     strncpy(request->ifr_name, name, IFNAMSIZ - 1);
 }
 
-// Makes a TUN device in the namespace of the calling thread: bare IP packets, no offloads, so that what is read and written
-// is what a wire would carry. It goes with its descriptor.
-static inline int cnatlab_make_tun(const char *name) {
+static inline int cnatlab_make_device(const char *name, short kind) {
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return -1;
     struct ifreq request;
     cnatlab_name(&request, name);
-    request.ifr_flags = IFF_TUN | IFF_NO_PI;
+    request.ifr_flags = kind | IFF_NO_PI;
     if (ioctl(fd, TUNSETIFF, &request) != 0) {
         int error = errno;
         close(fd);
@@ -48,6 +47,13 @@ static inline int cnatlab_make_tun(const char *name) {
     }
     return fd;
 }
+
+// Makes a TUN device in the namespace of the calling thread: bare IP packets, no offloads, so that what is read and written
+// is what a wire would carry. It goes with its descriptor.
+static inline int cnatlab_make_tun(const char *name) { return cnatlab_make_device(name, IFF_TUN); }
+
+// The same with Ethernet frames.
+static inline int cnatlab_make_tap(const char *name) { return cnatlab_make_device(name, IFF_TAP); }
 
 static inline int cnatlab_set_address(int socket, unsigned long call, struct ifreq *request, uint32_t address) {
     struct sockaddr_in in;
@@ -92,6 +98,42 @@ static inline int cnatlab_configure(const char *name, uint32_t address, uint32_t
     return result;
 }
 
+// The state of an interface in the namespace of the calling thread (RFC 2863's ifOperStatus as linux/if.h numbers it: 0
+// unknown, 6 up).
+static inline int cnatlab_interface_state(const char *name) {
+    struct {
+        struct nlmsghdr header;
+        struct ifinfomsg interface;
+        char attributes[64];
+    } request;
+    char answer[8192] __attribute__((aligned(8)));
+    memset(&request, 0, sizeof request);
+    size_t length = strlen(name) + 1;
+    if (length > IFNAMSIZ) length = IFNAMSIZ;
+    struct rtattr *attribute = (struct rtattr *)request.attributes;
+    attribute->rta_type = IFLA_IFNAME;
+    attribute->rta_len = (unsigned short)RTA_LENGTH(length);
+    memcpy(RTA_DATA(attribute), name, length - 1);
+    request.header.nlmsg_len = NLMSG_LENGTH(sizeof request.interface) + RTA_ALIGN(attribute->rta_len);
+    request.header.nlmsg_type = RTM_GETLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0) return -1;
+    ssize_t count = send(fd, &request, request.header.nlmsg_len, 0);
+    if (count >= 0) count = recv(fd, answer, sizeof answer, 0);
+    close(fd);
+    struct nlmsghdr *header = (struct nlmsghdr *)answer;
+    if (count < 0 || !NLMSG_OK(header, (unsigned)count)) return -1;
+    if (header->nlmsg_type != RTM_NEWLINK) {
+        errno = ENODEV;
+        return -1;
+    }
+    int rest = (int)IFLA_PAYLOAD(header);
+    for (attribute = IFLA_RTA(NLMSG_DATA(header)); RTA_OK(attribute, rest); attribute = RTA_NEXT(attribute, rest))
+        if (attribute->rta_type == IFLA_OPERSTATE) return *(unsigned char *)RTA_DATA(attribute);
+    return 0;
+}
+
 static inline int cnatlab_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
 // Waits until one of three descriptors (-1 for none) is readable, a signal comes, or so many nanoseconds are over (negative:
@@ -104,3 +146,7 @@ static inline void cnatlab_wait(int first, int second, int wake, int64_t nanosec
 
 // Has the calling thread woken as soon as its time is over, not up to 50 µs later (prctl(2), PR_SET_TIMERSLACK).
 static inline void cnatlab_exact_timers(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); }
+
+// A pipe, and a file without a name, that programs started at the same time do not inherit.
+static inline int cnatlab_pipe(int ends[2]) { return (int)syscall(SYS_pipe2, ends, O_CLOEXEC); }
+static inline int cnatlab_memory_file(void) { return (int)syscall(SYS_memfd_create, "lab", 1U /* MFD_CLOEXEC */); }

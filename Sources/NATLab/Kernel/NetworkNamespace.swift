@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import CNATLab
 import Glibc
+import NetIO
+import Wire
 
 /// A network namespace of the kernel: interfaces, addresses and ports of its own (network_namespaces(7)).
 ///
 /// It has no name that could be left behind: it lives as long as this object, a process or a device in it does, and goes by
 /// itself when this process ends, however it ends.
 public final class NetworkNamespace: Sendable {
-    private let descriptor: Int32
+    /// What keeps it alive.
+    let descriptor: Int32
+
+    /// Where other programs find it, while this process runs and this object is there.
+    public var path: String { "/proc/\(getpid())/fd/\(descriptor)" }
 
     /// Makes an empty namespace, with its loopback interface up. Needs CAP_SYS_ADMIN.
     public init() throws(KernelLabError) {
@@ -31,6 +37,46 @@ public final class NetworkNamespace: Sendable {
         guard cnatlab_enter_network(descriptor) == 0 else { throw KernelLabError.last("entering a network namespace") }
         defer { NetworkNamespace.goTo(home) }
         return try body()
+    }
+
+    /// ifOperStatus of an interface that carries packets (RFC 2863), as linux/if.h numbers it.
+    private static let isUp: Int32 = 6
+
+    /// Waits until interfaces carry packets: the kernel tells that a cable has two ends in its own time, and what is sent
+    /// before is lost.
+    func waitForInterfaces(_ names: [String], within limit: Duration) throws {
+        let deadline = MonotonicClock.now + limit
+        try enter {
+            for name in names {
+                while true {
+                    let state = cnatlab_interface_state(name)
+                    guard state >= 0 else { throw KernelLabError.last("asking for the state of \(name)") }
+                    if state == NetworkNamespace.isUp { break }
+                    guard MonotonicClock.now < deadline else {
+                        throw KernelLabError("waiting for \(name) to come up", code: ETIMEDOUT)
+                    }
+                    poll(nil, 0, 1)
+                }
+            }
+        }
+    }
+
+    /// What tells it from every other that there is, for example `net:[4026532281]` (namespaces(7)).
+    func identity() throws(KernelLabError) -> String {
+        guard let identity = NetworkNamespace.identity(at: "/proc/self/fd/\(descriptor)") else {
+            throw .last("reading what namespace a descriptor is of")
+        }
+        return identity
+    }
+
+    /// The same of a link below /proc; `nil` where there is none.
+    static func identity(at path: String) -> String? {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
+            guard let base = buffer.baseAddress else { return nil }
+            let count = readlink(path, base, buffer.count)
+            guard count > 0 else { return nil }
+            return String(decoding: buffer[..<count].lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
     }
 
     private static func current() throws(KernelLabError) -> Int32 {

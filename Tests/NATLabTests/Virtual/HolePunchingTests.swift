@@ -70,11 +70,17 @@ private struct HolePunching {
 }
 
 /// Whether hosts behind two boxes meet.
+func meetVirtually(
+    _ a: NATProfile, _ b: NATProfile, rounds: Int = 6, timeToLiveOfFirst: UInt8 = VirtualNetwork.defaultTimeToLive
+) -> Bool {
+    var attempt = HolePunching([a, b])
+    return attempt.meet(rounds: rounds, timeToLiveOfFirst: timeToLiveOfFirst)
+}
+
 private func meet(
     _ a: NATProfile, _ b: NATProfile, timeToLiveOfFirst: UInt8 = VirtualNetwork.defaultTimeToLive
 ) -> Bool {
-    var attempt = HolePunching([a, b])
-    return attempt.meet(timeToLiveOfFirst: timeToLiveOfFirst)
+    meetVirtually(a, b, timeToLiveOfFirst: timeToLiveOfFirst)
 }
 
 /// What RFC 4787's definitions make of two NATs that choose ports at random, thought through packet by packet.
