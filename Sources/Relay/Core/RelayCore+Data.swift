@@ -68,7 +68,7 @@ extension RelayCore {
             slots[slot].allocation?.permits(sent.peer.ip, now: now) ?? false
         else { return counters.drop(.noPermission) }
         // The address was judged when it got its permission; of the server's own addresses the port counts as well.
-        guard sent.peer.port != 0, mayReach(sent.peer) else { return counters.drop(.deniedPeer) }
+        guard sent.peer.port != 0, !isOwnService(sent.peer) else { return counters.drop(.deniedPeer) }
         guard slots[slot].allocation?.mayRelay(sent.data.count, now: now) ?? false else {
             return counters.drop(.bandwidth)
         }

@@ -91,23 +91,28 @@ extension RelayCore {
     }
 
     /// Whether an address may get a permission.
-    func mayPermit(_ ip: IPAddress) -> Bool {
+    private func mayPermit(_ ip: IPAddress) -> Bool {
+        if configuration.peers.isExplicitlyAllowed(ip) { return true }
         if isRelayed(ip) { return configuration.allowsOwnRelayedPeers }
-        guard !configuration.ownAddresses.contains(ip) else { return configuration.peers.allowed.contains { $0.contains(ip) } }
-        return configuration.peers.allows(ip)
+        return !ownAddresses.contains(ip) && configuration.peers.allows(ip)
     }
 
-    /// Whether data may go to a peer: of the server's own ends only to those that it relays.
+    /// Whether a peer may get a channel.
+    private func mayReach(_ peer: SocketAddress) -> Bool {
+        mayPermit(peer.ip) && !isOwnService(peer)
+    }
+
+    /// Whether a peer is one of the server's own ends that it does not relay: its address may have a permission, for the sake of its
+    /// other clients.
     @inline(__always)
-    func mayReach(_ peer: SocketAddress) -> Bool {
-        if isRelayed(peer.ip) {
-            return configuration.allowsOwnRelayedPeers && configuration.ports.contains(peer.port)
-        }
-        return mayPermit(peer.ip)
+    func isOwnService(_ peer: SocketAddress) -> Bool {
+        isRelayed(peer.ip) && !configuration.ports.contains(peer.port)
+            && !configuration.peers.isExplicitlyAllowed(peer.ip)
     }
 
+    @inline(__always)
     private func isRelayed(_ ip: IPAddress) -> Bool {
-        if let own = configuration.relayed(ip.family), own.local == ip || own.external == ip { return true }
-        return false
+        guard let own = configuration.relayed(ip.family) else { return false }
+        return own.local == ip || own.external == ip
     }
 }

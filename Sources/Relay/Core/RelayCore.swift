@@ -55,7 +55,8 @@ public struct RelayCore: ~Copyable, Sendable {
     public let configuration: RelayConfiguration
     let ledger: RelayLedger
     let nonces: RelayNonce
-    let features: STUNSecurityFeatures
+    /// The server's own addresses: no peers.
+    let ownAddresses: Set<IPAddress>
     var entropy: Entropy
 
     var slots: [Slot] = []
@@ -78,7 +79,7 @@ public struct RelayCore: ~Copyable, Sendable {
         self.entropy = entropy
         var features: STUNSecurityFeatures = .passwordAlgorithms
         if configuration.users.takesUserhash { features.insert(.usernameAnonymity) }
-        self.features = features
+        ownAddresses = Set(configuration.ownAddresses)
         nonces = RelayNonce(key: ledger.nonceKey, features: features, lifetime: configuration.nonceLifetime)
     }
 

@@ -17,14 +17,14 @@ public struct RelayPeerPolicy: Hashable, Sendable {
     /// A policy that refuses nothing, for tests and laboratories.
     public static var everything: RelayPeerPolicy {
         var policy = RelayPeerPolicy()
-        policy.deniesSpecialRanges = false
+        policy.allowed = [.anyV4, .anyV6].compactMap { IPRange($0, prefixLength: 0) }
         return policy
     }
 
     /// Whether a peer may be sent to and heard from.
     public func allows(_ ip: IPAddress) -> Bool {
         let ip = ip.withoutScope
-        if allowed.contains(where: { $0.contains(ip) }) { return true }
+        if isExplicitlyAllowed(ip) { return true }
         if denied.contains(where: { $0.contains(ip) }) { return false }
         // What reaches an IPv4 address in another dress is judged as that address.
         if let inner = Self.embeddedV4(ip), denied.contains(where: { $0.contains(inner) }) { return false }
@@ -33,6 +33,11 @@ public struct RelayPeerPolicy: Hashable, Sendable {
         if ranges.contains(where: { $0.contains(ip) }) { return false }
         guard let inner = Self.embeddedV4(ip) else { return true }
         return !Self.specialV4.contains { $0.contains(inner) }
+    }
+
+    /// Whether a peer is among those let through whatever else is said.
+    func isExplicitlyAllowed(_ ip: IPAddress) -> Bool {
+        !allowed.isEmpty && allowed.contains { $0.contains(ip) }
     }
 
     /// The IPv4 address that packets to an IPv6 one end up at.
