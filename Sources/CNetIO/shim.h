@@ -308,6 +308,20 @@ static inline int cnetio_udp_socket(int is_v6) {
     return socket(is_v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
+static inline int cnetio_tcp_socket(int is_v6) {
+    return socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+// accept4(2): the new descriptor and where it comes from, -1 with errno where there is none.
+static inline int cnetio_accept(int fd, struct cnetio_address *from) {
+    struct sockaddr_storage storage;
+    socklen_t length = sizeof storage;
+    // Declared by glibc for _GNU_SOURCE alone.
+    int accepted = (int)syscall(SYS_accept4, fd, &storage, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (accepted >= 0 && !cnetio_from_sockaddr((const struct sockaddr *)&storage, from)) memset(from, 0, sizeof *from);
+    return accepted;
+}
+
 static inline int cnetio_epoll(void) { return epoll_create1(EPOLL_CLOEXEC); }
 
 static inline int cnetio_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }

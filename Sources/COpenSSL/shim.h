@@ -57,3 +57,12 @@ static inline void shim_timer_expire(void *timer) {
     t->tv_sec = 1;
     t->tv_usec = 0;
 }
+
+// The name that a client asks for (RFC 6066 section 3).
+static inline int shim_ssl_set_server_name(SSL *ssl, const char *name) {
+    return SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+// The certificates behind the first of a chain, which the context owns from then on.
+static inline int shim_ctx_add_chain_certificate(SSL_CTX *ctx, X509 *certificate) {
+    return SSL_CTX_add0_chain_cert(ctx, certificate) == 1;
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetIO
+import Synchronization
+import Testing
+import Wire
+
+@Suite("TCP", .timeLimit(.minutes(1)))
+struct TCPTests {
+    private static let loopback = SocketAddress(ip: .v4(0x7F00_0001), port: 0)
+
+    /// What came of a connection.
+    private final class Record: Sendable {
+        private struct State {
+            var bytes: [UInt8] = []
+            var events: [TCPConnection.Event] = []
+            var connection: TCPConnection?
+        }
+        private let state = Mutex(State())
+
+        func keep(_ connection: TCPConnection) { state.withLock { $0.connection = connection } }
+        func note(_ event: TCPConnection.Event) { state.withLock { $0.events.append(event) } }
+        func note(_ bytes: RawSpan) { bytes.withUnsafeBytes { bytes in state.withLock { $0.bytes += bytes } } }
+        var connection: TCPConnection? { state.withLock { $0.connection } }
+        var bytes: [UInt8] { state.withLock { $0.bytes } }
+        var isConnected: Bool {
+            state.withLock { $0.events.contains { if case .connected = $0 { true } else { false } } }
+        }
+        /// The error of the end, told once.
+        var end: NetIOError?? {
+            state.withLock { state in
+                for event in state.events { if case .closed(let error) = event { return .some(error) } }
+                return nil
+            }
+        }
+    }
+
+    private func eventually(_ condition: () -> Bool) async {
+        while !condition(), !Task.isCancelled { await Task.yield() }
+    }
+
+    @Test("bytes arrive in order both ways, the end is told to both, and large sends wait for the kernel")
+    func exchange() async throws {
+        let loop = try EventLoop()
+        defer { loop.stop() }
+        let server = Record()
+        let listener = try TCPListener(bind: Self.loopback, on: loop, limit: 64 << 20) { connection in
+            server.keep(connection)
+            try? connection.start(
+                onReceive: { bytes in
+                    server.note(bytes)
+                    connection.send(bytes)
+                }, onEvent: { server.note($0) })
+        }
+        let client = Record()
+        let connection = try TCPConnection(to: listener.localAddress, on: loop, limit: 64 << 20)
+        let bytes = (0..<8_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
+        connection.send(bytes.span.bytes)
+        try connection.start(onReceive: { client.note($0) }, onEvent: { client.note($0) })
+        await eventually { client.bytes.count == bytes.count }
+        #expect(client.isConnected)
+        #expect(client.bytes == bytes && server.bytes == bytes)
+        #expect(server.connection?.remoteAddress == connection.localAddress)
+        #expect(connection.bufferedBytes == 0)
+        connection.close()
+        connection.close()
+        await eventually { client.end != nil && server.end != nil }
+        #expect(client.end == .some(nil) && server.end == .some(nil))
+        listener.close()
+    }
+
+    @Test("a port where nobody listens is told as an error")
+    func refused() async throws {
+        let loop = try EventLoop()
+        defer { loop.stop() }
+        let gone = try TCPListener(bind: Self.loopback, on: loop) { _ in }
+        let address = gone.localAddress
+        gone.close()
+        let drained = Record()
+        // The listener's descriptor is closed on the loop, before what comes after.
+        loop.execute { drained.note([1].span.bytes) }
+        await eventually { !drained.bytes.isEmpty }
+        let record = Record()
+        let connection = try TCPConnection(to: address, on: loop)
+        try connection.start(onReceive: { _ in }, onEvent: { record.note($0) })
+        await eventually { record.end != nil }
+        #expect(record.end??.code == 111)  // ECONNREFUSED
+        #expect(!record.isConnected)
+    }
+
+    @Test("a peer that does not read ends the connection at the bound, and memory with it")
+    func bound() async throws {
+        let loop = try EventLoop()
+        defer { loop.stop() }
+        let kept = Record()
+        // Never started: nobody reads.
+        let listener = try TCPListener(bind: Self.loopback, on: loop) { kept.keep($0) }
+        let record = Record()
+        let connection = try TCPConnection(to: listener.localAddress, on: loop, limit: 1 << 20)
+        try connection.start(onReceive: { _ in }, onEvent: { record.note($0) })
+        await eventually { record.isConnected && kept.connection != nil }
+        let piece = [UInt8](repeating: 7, count: 1 << 18)
+        for _ in 0..<200 where record.end == nil {
+            connection.send(piece.span.bytes)
+            #expect(connection.bufferedBytes <= 1 << 20)
+        }
+        await eventually { record.end != nil }
+        #expect(record.end??.code == 105)  // ENOBUFS
+        listener.close()
+    }
+}
