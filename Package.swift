@@ -90,7 +90,7 @@ let package = Package(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
         // The STUN and TURN server.
-        .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "NetIO"], swiftSettings: strict),
+        .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
 
         // The laboratory: links on virtual time, and between namespaces of the kernel.
         .target(name: "NATLab", dependencies: ["Wire", "ICE", "NetIO", "CNATLab"], swiftSettings: strict),
@@ -153,7 +153,8 @@ let package = Package(
             ],
             path: "Fuzz/Targets", swiftSettings: strict),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "Wire", "TestSupport"]),
-        .testTarget(name: "RelayTests", dependencies: ["Relay", "ICE", "Hashing", "NetIO", "Wire", "TestSupport"]),
+        .testTarget(name: "RelayTests",
+            dependencies: ["Relay", "ICE", "DTLS", "Hashing", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
