@@ -49,6 +49,4 @@ public enum RelayCommand: Hashable, Sendable {
     case open(RelaySocketID, SocketAddress)
     /// Close a socket.
     case close(RelaySocketID)
-    /// Close a client's stream: what came on it is no message.
-    case disconnect(RelayClient)
 }

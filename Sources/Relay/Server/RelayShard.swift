@@ -102,7 +102,6 @@ final class RelayShard: @unchecked Sendable {
             switch command {
             case .open(let socket, let address): open(socket, address)
             case .close(let socket): relayed.removeValue(forKey: socket)?.close()
-            case .disconnect(let client): connections[client.connection]?.close()
             }
         }
         outbox.drain { self.send($0) }
