@@ -2,7 +2,7 @@
 import CNetIO
 import Glibc
 import Synchronization
-import Wire
+public import Wire
 
 extension UDPSocket {
     /// Called for each run of datagrams that arrived together.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 private import COpenSSL
-public import Wire
 
 //   bytes of the stream ──receive──▶ plaintext
 //   plaintext ──send──▶ takeOutgoing ──▶ bytes of the stream          handshaking ──▶ connected ──▶ closed | failed
@@ -40,26 +39,30 @@ public struct TLSSession: ~Copyable, @unchecked Sendable {
             throw .library(LibraryError.take().text)
         }
         SSL_set_bio(ssl, incoming, outgoing)  // owns both from here on
-        self.context = context
-        self.ssl = ssl
-        self.incoming = incoming
-        self.outgoing = outgoing
         if context.isServer {
             SSL_set_accept_state(ssl)
         } else {
             SSL_set_connect_state(ssl)
-            if let serverName {
-                let parameters = SSL_get0_param(ssl)
-                let isAddress = X509_VERIFY_PARAM_set1_ip_asc(parameters, serverName) == 1
-                LibraryError.clear()
-                // RFC 6066 §3: no name for an address.
-                guard
-                    isAddress
-                        || (X509_VERIFY_PARAM_set1_host(parameters, serverName, 0) == 1
-                            && shim_ssl_set_server_name(ssl, serverName) == 1)
-                else { throw .library(LibraryError.take().text) }
+            if let serverName, !Self.expect(serverName, ssl) {
+                let reason = LibraryError.take().text
+                SSL_free(ssl)
+                throw .library(reason)
             }
         }
+        self.context = context
+        self.ssl = ssl
+        self.incoming = incoming
+        self.outgoing = outgoing
+    }
+
+    /// Has the server's certificate compared with a name; whether that went.
+    private static func expect(_ name: String, _ ssl: OpaquePointer) -> Bool {
+        let parameters = SSL_get0_param(ssl)
+        let isAddress = X509_VERIFY_PARAM_set1_ip_asc(parameters, name) == 1
+        LibraryError.clear()
+        // RFC 6066 §3: no name for an address.
+        return isAddress
+            || X509_VERIFY_PARAM_set1_host(parameters, name, 0) == 1 && shim_ssl_set_server_name(ssl, name) == 1
     }
 
     deinit { SSL_free(ssl) }
@@ -123,7 +126,7 @@ public struct TLSSession: ~Copyable, @unchecked Sendable {
             LibraryError.clear()
             var result: Int32 = 0
             plaintext.append(addingCapacity: size) { span in
-                span.withUnsafeMutableBytes { buffer, used in
+                span.withUnsafeMutableBufferPointer { buffer, used in
                     result = SSL_read(ssl, buffer.baseAddress?.advanced(by: used), Int32(size))
                     used += max(0, Int(result))
                 }

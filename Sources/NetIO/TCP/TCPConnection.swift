@@ -213,7 +213,7 @@ public final class TCPConnection: Sendable {
     private func write(_ bytes: UnsafeRawBufferPointer, _ state: inout State) -> Int {
         var done = 0
         while done < bytes.count, let base = bytes.baseAddress {
-            let count = Glibc.send(descriptor, base + done, bytes.count - done, Int32(MSG_NOSIGNAL.rawValue))
+            let count = Glibc.send(descriptor, base + done, bytes.count - done, Int32(MSG_NOSIGNAL))
             if count >= 0 {
                 done += count
             } else if errno == EAGAIN {

@@ -4,24 +4,22 @@ internal import Wire
 
 /// What a user, or a client's address, has of a relay. The cores of one server share it.
 final class RelayAccount: Sendable {
-    private let bucket: Mutex<TokenBucket>?
+    /// Whether bandwidth is counted.
+    let isLimited: Bool
+    private let bucket: Mutex<TokenBucket>
     /// How many allocations it has; the ledger's lock guards it.
     let allocations = Atomic<Int>(0)
 
     /// An account that may relay so much.
     init(bytesPerSecond: Int?, now: Timestamp) {
+        isLimited = bytesPerSecond != nil
+        let rate = Double(bytesPerSecond ?? 0)
         // A quarter of a second's worth at once, or a few large datagrams.
-        bucket = bytesPerSecond.map {
-            Mutex(TokenBucket(rate: Double($0), burst: max(Double($0) / 4, 65_536), now: now))
-        }
+        bucket = Mutex(TokenBucket(rate: rate, burst: max(rate / 4, 65_536), now: now))
     }
 
     /// Whether so many bytes may be relayed now.
     func take(_ bytes: Int, now: Timestamp) -> Bool {
-        guard let bucket else { return true }
-        return bucket.withLock { $0.take(Double(bytes), now: now) }
+        !isLimited || bucket.withLock { $0.take(Double(bytes), now: now) }
     }
-
-    /// Whether there is a limit at all.
-    var isLimited: Bool { bucket != nil }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ICE
-public import Wire
+internal import Wire
 
 /// Where a message of a stream ends (RFC 8489 §6.2.2, RFC 8656 §12.5): STUN and ChannelData messages say how long they are, and
 /// nothing else may come.

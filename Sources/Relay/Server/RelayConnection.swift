@@ -21,8 +21,11 @@ final class RelayConnection {
         self.client = client
         self.limit = limit
         if let context {
-            guard let session = try? TLSSession(context) else { return nil }
-            tls = session
+            do throws(TLSError) {
+                tls = try TLSSession(context)
+            } catch {
+                return nil
+            }
         }
     }
 
