@@ -68,7 +68,7 @@ struct RelayBindingTests {
         let id = STUNTransactionID(high: 1, low: 2)
         let messages = [
             STUNMessage(.indication, transactionID: id), STUNMessage(.success, transactionID: id),
-            STUNMessage(.error, transactionID: id), STUNMessage(.request, .init(rawValue: 0x123), transactionID: id),
+            STUNMessage(.error, transactionID: id), STUNMessage(.request, .init(rawValue: 0x23), transactionID: id),
             STUNMessage(.indication, .allocate, transactionID: id), STUNMessage(.indication, .data, transactionID: id),
         ]
         for message in messages { #expect(bench.send(message.encoded(), from: client).isEmpty) }

@@ -20,15 +20,15 @@ struct RelayHostileTests {
         ).encoded()
         let before = try residentBytes()
         var answers = 0
-        for number in 0..<100_000 {
+        for number in 0..<40_000 {
             // From one address, then from many.
-            let client = number < 50_000 ? RelayBench.client(number) : RelayBench.client(number * 50_000)
+            let client = number < 20_000 ? RelayBench.client(number) : RelayBench.client(number * 50_000)
             guard client != caller.client else { continue }
             answers += bench.send(request, from: client).count
         }
         let metrics = bench.core.metrics
         #expect(metrics.allocations == 1 && bench.sockets.count == 1)
-        #expect(answers < 100_000 && metrics.dropped(.rate) + answers >= 99_999)
+        #expect(answers < 40_000 && metrics.dropped(.rate) + answers >= 39_999)
         #expect(try residentBytes() - before < 8 << 20)
         #expect(caller.ask(.refresh)?.messageClass == .success)
     }
@@ -199,7 +199,7 @@ struct RelayHostileTests {
             caller.signed(STUNMessage(.request, .allocate, transactionID: caller.newID(), attributes: [Self.udp])),
         ]
         var entropy = Entropy(seed: seed)
-        for round in 0..<20_000 {
+        for round in 0..<5000 {
             var bytes = seeds[round % seeds.count]
             for _ in 0..<Int.random(in: 1...4, using: &entropy) {
                 switch Int.random(in: 0..<4, using: &entropy) {
