@@ -52,7 +52,8 @@ struct RelayAllocateTests {
     }
 
     // TURN-7.2-10, -17, -22, TURN-6-03, TURN-18.1-01, TURN-5-12.
-    @Test("an allocation is an IPv4 address on each transport", arguments: RelayClient.Transport.allCases, [false, true])
+    @Test(
+        "an allocation is an IPv4 address on each transport", arguments: RelayClient.Transport.allCases, [false, true])
     func allocation(transport: RelayClient.Transport, v6: Bool) throws {
         let caller = RelayCaller(RelayBench(), RelayBench.client(5, transport, v6: v6))
         let answer = try #require(
@@ -203,6 +204,18 @@ struct RelayAllocateTests {
         #expect(caller.ask(.allocate) { $0.attributes = message.attributes }?.code == 437)
         #expect(caller.bench.answerSockets().count == 1)
         #expect(caller.bench.sockets.count == 1 && caller.bench.core.metrics.allocations == 1)
+    }
+
+    @Test("a stream that ends while its socket is being made leaves nothing behind")
+    func endWhilePending() {
+        let caller = RelayCaller(RelayBench(), RelayBench.client(1, .tcp))
+        caller.meet()
+        caller.bench.holdsSockets = true
+        caller.allocate { $0.attributes.append(STUNAttribute(.evenPort, [0x80])) }
+        caller.bench.core.streamClosed(caller.client)
+        #expect(caller.bench.answerSockets().isEmpty)
+        #expect(caller.bench.sockets.isEmpty && caller.bench.core.metrics.allocations == 0)
+        #expect(caller.bench.core.ledger.freePorts(at: RelayBench.relayedV4) == 16_384)
     }
 
     @Test("ports that others hold are passed over, and given up after some")

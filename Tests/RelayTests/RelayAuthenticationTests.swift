@@ -52,7 +52,9 @@ struct RelayAuthenticationTests {
     }
 
     // STUN-9.2.4-06.
-    @Test("a proof without the parts that it needs is a bad request", arguments: [.username, .realm, .nonce] as [STUNAttribute.Kind])
+    @Test(
+        "a proof without the parts that it needs is a bad request",
+        arguments: [.username, .realm, .nonce] as [STUNAttribute.Kind])
     func missing(kind: STUNAttribute.Kind) throws {
         let caller = RelayCaller(RelayBench())
         caller.meet()

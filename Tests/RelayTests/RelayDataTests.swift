@@ -162,6 +162,21 @@ struct RelayDataTests {
         #expect(bench.core.metrics.toClients.packets == 3 && bench.core.metrics.toClients.bytes == 3)
     }
 
+    @Test("clients from before RFC 8656 can be served their channel numbers")
+    func olderChannels() throws {
+        var configuration = RelayBench.configuration()
+        configuration.acceptsOlderChannels = true
+        let (caller, relayed) = try allocated(RelayBench.client(), RelayBench(configuration))
+        for number in [0x5000, 0x7FFF] as [UInt16] {
+            let peer = SocketAddress(ip: peerA.ip, port: number)
+            #expect(caller.bind(number, to: peer)?.messageClass == .success)
+            #expect(caller.bench.send(channelData(number, [1, 2]), from: caller.client).map(\.bytes) == [[1, 2]])
+            #expect(caller.bench.sendFromPeer([3], from: peer, to: relayed).map(\.bytes) == [channelData(number, [3])])
+        }
+        #expect(caller.bind(0x8000, to: peerB)?.code == 400)
+        #expect(caller.bench.send(channelData(0x8000, [1]), from: caller.client).isEmpty)
+    }
+
     @Test("trains of packets are relayed packet by packet and in order, channels and requests mixed")
     func trains() throws {
         let (caller, relayed) = try allocated()
@@ -238,7 +253,8 @@ struct RelayDataTests {
     @Test("ICMP errors are told to the client where the peer has a permission")
     func icmp() throws {
         let (caller, relayed) = try allocated()
-        func report(_ type: UInt8, _ code: UInt8, _ information: UInt32 = 0, _ peer: SocketAddress = peerA) -> [UInt8]? {
+        func report(_ type: UInt8, _ code: UInt8, _ information: UInt32 = 0, _ peer: SocketAddress = peerA) -> [UInt8]?
+        {
             let sent = caller.bench.reportError(
                 type: type, code: code, information: information, about: peer, at: relayed)
             guard let bytes = sent.first?.bytes, let message = try? STUNMessage(decoding: bytes.span.bytes) else {

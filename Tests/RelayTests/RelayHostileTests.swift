@@ -139,7 +139,12 @@ struct RelayHostileTests {
         #expect(lab.permit(peer)?.messageClass == .success)
     }
 
-    @Test("addresses of the Internet are peers", arguments: ["8.8.8.8", "1.1.1.1", "100.128.0.1", "172.32.0.1", "11.0.0.1", "2a00::1", "64:ff9b::808:808", "2002:808:808::1"])
+    @Test(
+        "addresses of the Internet are peers",
+        arguments: [
+            "8.8.8.8", "1.1.1.1", "100.128.0.1", "172.32.0.1", "11.0.0.1", "2a00::1", "64:ff9b::808:808",
+            "2002:808:808::1",
+        ])
     func allowedPeers(text: String) throws {
         #expect(RelayPeerPolicy().allows(try #require(IPAddress(text))))
     }
@@ -150,7 +155,8 @@ struct RelayHostileTests {
         policy.denied = [try #require(IPRange("8.8.0.0/16"))]
         policy.allowed = [try #require(IPRange("10.1.0.0/16")), try #require(IPRange("8.8.4.4"))]
         let judged = ["8.8.8.8", "64:ff9b::808:808", "8.8.4.4", "10.1.2.3", "10.2.0.1", "9.9.9.9"]
-        #expect(judged.compactMap { IPAddress($0) }.map { policy.allows($0) } == [false, false, true, true, false, true])
+        #expect(
+            judged.compactMap { IPAddress($0) }.map { policy.allows($0) } == [false, false, true, true, false, true])
         for text in ["8.8.8.8/33", "8.8.8.8/-1", "::/129", "x/8", "8.8.8.8/", ""] { #expect(IPRange(text) == nil) }
         #expect(IPRange("2001:db8::/127")?.contains(.v6(high: 0x2001_0DB8_0000_0000, low: 1)) == true)
         #expect(IPRange("2001:db8::/127")?.contains(.v6(high: 0x2001_0DB8_0000_0000, low: 2)) == false)
@@ -203,7 +209,8 @@ struct RelayHostileTests {
             var bytes = seeds[round % seeds.count]
             for _ in 0..<Int.random(in: 1...4, using: &entropy) {
                 switch Int.random(in: 0..<4, using: &entropy) {
-                case 0: bytes[Int.random(in: 0..<bytes.count, using: &entropy)] = UInt8.random(in: 0...255, using: &entropy)
+                case 0:
+                    bytes[Int.random(in: 0..<bytes.count, using: &entropy)] = UInt8.random(in: 0...255, using: &entropy)
                 case 1: bytes = Array(bytes.prefix(Int.random(in: 1...bytes.count, using: &entropy)))
                 case 2: bytes += entropy.bytes(Int.random(in: 1...8, using: &entropy))
                 default: bytes[Int.random(in: 0..<min(bytes.count, 24), using: &entropy)] ^= 1

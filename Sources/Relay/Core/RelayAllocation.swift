@@ -101,7 +101,9 @@ struct RelayAllocation: Sendable {
     /// The channel of a peer.
     @inline(__always)
     func channel(of peer: SocketAddress, now: Timestamp) -> UInt16? {
-        guard let number = channelNumbers[peer], let channel = channels[number], channel.expires > now else { return nil }
+        guard let number = channelNumbers[peer], let channel = channels[number], channel.expires > now else {
+            return nil
+        }
         return number
     }
 

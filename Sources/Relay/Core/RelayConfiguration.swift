@@ -60,6 +60,9 @@ public struct RelayConfiguration: Sendable {
     public var ownAddresses: [IPAddress] = []
     /// What answers about NAT behaviour are given with.
     public var discovery: BehaviorDiscovery?
+    /// Whether channels may have the numbers 0x5000 to 0x7FFF as well, as before RFC 8656 (RFC 5766 §11): some clients choose among all
+    /// of these.
+    public var acceptsOlderChannels = false
     /// What SOFTWARE says; empty for nothing.
     public var software = "dreamer"
     /// How long a nonce is good for: an hour at most (RFC 8656 §5).

@@ -181,6 +181,17 @@ extension RelayCore {
         finishIfSettled(client, now: now, into: outbox)
     }
 
+    /// Gives back what a request holds whose client is gone. Sockets that are still to come are closed when they do.
+    mutating func abandon(_ waiting: Pending) {
+        for wanted in waiting.wanted {
+            guard let local = wanted.local else { continue }
+            clientOfPendingSocket[wanted.socket] = nil
+            if wanted.isOpen { command(.close(wanted.socket)) }
+            givePort(local, waiting.evenPort)
+        }
+        ledger.release(account: waiting.account, address: waiting.request.client.address.ip)
+    }
+
     /// Makes the allocation, or refuses it, once nothing is waited for.
     private mutating func finishIfSettled(_ client: RelayClient, now: Timestamp, into outbox: RelayOutbox) {
         guard let waiting = pending[client], waiting.wanted.allSatisfy({ $0.isOpen || $0.local == nil }) else { return }

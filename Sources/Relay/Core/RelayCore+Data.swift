@@ -24,7 +24,11 @@ extension RelayCore {
     mutating func relayChannelData(
         _ packet: RawSpan, from client: RelayClient, now: Timestamp, lane: inout Lane, into outbox: RelayOutbox
     ) {
-        guard let (number, data) = ChannelData.read(packet) else { return counters.drop(.malformed) }
+        guard let header = packet.channelHeader, ChannelData.headerLength + header.count <= packet.byteCount else {
+            return counters.drop(.malformed)
+        }
+        let number = header.channel
+        let data = ChannelData.headerLength..<ChannelData.headerLength + header.count
         if lane.train == nil || lane.channel != number {
             guard open(&lane, number, client, now: now, outbox) else { return }
         }
@@ -121,7 +125,8 @@ extension RelayCore {
         }
         counters.toClients.count(packet.byteCount)
         train.packets.append(maximumLength: padded) { room in
-            ChannelData.writeHeader(channel: channel, count: packet.byteCount, into: room)
+            room.store(channel, at: 0)
+            room.store(UInt16(truncatingIfNeeded: packet.byteCount), at: 2)
             packet.withUnsafeBytes {
                 UnsafeMutableRawBufferPointer(rebasing: room[ChannelData.headerLength...]).copyMemory(from: $0)
             }
@@ -159,6 +164,15 @@ extension RelayCore {
             DataIndication.writeError(
                 type: type, code: code, information: isTooBig ? information : 0, about: peer, id, into: $0)
         }
+    }
+}
+
+extension RawSpan {
+    /// The channel and the length that ChannelData begins with (RFC 8656 §12.4).
+    @inline(__always)
+    fileprivate var channelHeader: (channel: UInt16, count: Int)? {
+        guard let a = byte(at: 0), let b = byte(at: 1), let c = byte(at: 2), let d = byte(at: 3) else { return nil }
+        return (UInt16(a) << 8 | UInt16(b), Int(c) << 8 | Int(d))
     }
 }
 

@@ -54,10 +54,11 @@ extension RelayCore {
         let message = request.message
         do throws(STUNErrorCode) {
             // The last two bytes are reserved (RFC 8656 §18.1).
-            guard let value = message.first(.channelNumber), value.count == 4, let address = message.first(.xorPeerAddress)
+            guard let value = message.first(.channelNumber), value.count == 4,
+                let address = message.first(.xorPeerAddress)
             else { throw .badRequest }
             let number = UInt16(value[0]) << 8 | UInt16(value[1])
-            guard ChannelData.numbers.contains(number) else { throw .badRequest }
+            guard channelNumbers.contains(number) else { throw .badRequest }
             let peer = try peer(address, of: request, slot, isWhole: true)
             guard slots[slot].allocation?.canBind(number, to: peer, now: now) ?? false else { throw .badRequest }
             let limit = configuration.limits.channels

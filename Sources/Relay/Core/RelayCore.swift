@@ -55,6 +55,9 @@ public struct RelayCore: ~Copyable, Sendable {
     public let configuration: RelayConfiguration
     let ledger: RelayLedger
     let nonces: RelayNonce
+    /// The numbers that channels may have.
+    let channelNumbers: ClosedRange<UInt16>
+    let lastChannelByte: UInt8
     /// The server's own addresses: no peers.
     let ownAddresses: Set<IPAddress>
     var entropy: Entropy
@@ -79,6 +82,8 @@ public struct RelayCore: ~Copyable, Sendable {
         self.entropy = entropy
         var features: STUNSecurityFeatures = .passwordAlgorithms
         if configuration.users.takesUserhash { features.insert(.usernameAnonymity) }
+        channelNumbers = configuration.acceptsOlderChannels ? 0x4000...0x7FFF : ChannelData.numbers
+        lastChannelByte = UInt8(channelNumbers.upperBound >> 8)
         ownAddresses = Set(configuration.ownAddresses)
         nonces = RelayNonce(key: ledger.nonceKey, features: features, lifetime: configuration.nonceLifetime)
     }
@@ -104,7 +109,7 @@ public struct RelayCore: ~Copyable, Sendable {
             offset += segment
             // RFC 7983 §7: the first byte tells.
             switch packet.byte(at: 0) ?? 255 {
-            case 64...79:
+            case 64...lastChannelByte:
                 relayChannelData(packet, from: client, now: now, lane: &lane, into: outbox)
             case 0...3:
                 lane = Lane()
@@ -118,6 +123,7 @@ public struct RelayCore: ~Copyable, Sendable {
     /// A stream is gone, and with it what its client had (its 5-tuple will not come back).
     public mutating func streamClosed(_ client: RelayClient) {
         if let slot = slotOfClient[client] { removeAllocation(slot) }
+        if let waiting = pending.removeValue(forKey: client) { abandon(waiting) }
     }
 
     /// A socket that was asked for is bound.

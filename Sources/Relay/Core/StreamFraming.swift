@@ -18,18 +18,18 @@ public enum StreamFraming {
     /// The most bytes of a message.
     public static let maximumLength = 65_535 + 4 + 3
 
-    /// What stands at `offset`.
-    public static func frame(_ bytes: RawSpan, at offset: Int) -> Frame {
+    /// What stands at `offset`; `lastChannelByte` is the highest byte that ChannelData may begin with.
+    public static func frame(_ bytes: RawSpan, at offset: Int, lastChannelByte: UInt8 = 79) -> Frame {
         guard let first = bytes.byte(at: offset) else { return .incomplete }
         guard let high = bytes.byte(at: offset + 2), let low = bytes.byte(at: offset + 3) else {
-            return first < 4 || (64...79).contains(first) ? .incomplete : .invalid
+            return first < 4 || (64...lastChannelByte).contains(first) ? .incomplete : .invalid
         }
         let length = Int(high) << 8 | Int(low)
         switch first {
         case 0...3:
             // RFC 8489 §5: the length of a STUN message is a multiple of four.
             return length & 3 == 0 ? .message(STUNMessage.headerLength + length) : .invalid
-        case 64...79:
+        case 64...lastChannelByte:
             return .message((ChannelData.headerLength + length + 3) & ~3)
         default:
             return .invalid

@@ -11,12 +11,15 @@ final class RelayConnection {
     private let stream: TCPConnection
     private var tls: TLSSession?
     private let limit: Int
+    /// The highest byte that ChannelData may begin with.
+    private let lastChannelByte: UInt8
     /// The start of a message whose end has not come yet: less than one message.
     private var rest: [UInt8] = []
     private var plaintext: [UInt8] = []
 
     /// Where the most bytes may wait to be written; `nil` where no TLS session can be made.
-    init?(_ stream: TCPConnection, _ client: RelayClient, _ context: TLSContext?, limit: Int) {
+    init?(_ stream: TCPConnection, _ client: RelayClient, _ context: TLSContext?, limit: Int, lastChannelByte: UInt8) {
+        self.lastChannelByte = lastChannelByte
         self.stream = stream
         self.client = client
         self.limit = limit
@@ -71,24 +74,24 @@ final class RelayConnection {
     private func takeMessages(_ bytes: RawSpan, _ body: (RawSpan) -> Void) -> Bool {
         hasHeard = true
         guard !rest.isEmpty else {
-            guard let used = Self.messages(in: bytes, body) else { return false }
+            guard let used = messages(in: bytes, body) else { return false }
             rest.append(contentsOf: [UInt8](copying: bytes.extracting(used..<bytes.byteCount)))
             return true
         }
         var joined: [UInt8] = []
         swap(&joined, &rest)
         bytes.withUnsafeBytes { joined.append(contentsOf: $0) }
-        guard let used = Self.messages(in: joined.span.bytes, body) else { return false }
+        guard let used = messages(in: joined.span.bytes, body) else { return false }
         joined.removeFirst(used)
         rest = joined
         return true
     }
 
     /// Passes whole messages on; how many bytes they took, `nil` where something else stands among them.
-    private static func messages(in bytes: RawSpan, _ body: (RawSpan) -> Void) -> Int? {
+    private func messages(in bytes: RawSpan, _ body: (RawSpan) -> Void) -> Int? {
         var offset = 0
         while true {
-            switch StreamFraming.frame(bytes, at: offset) {
+            switch StreamFraming.frame(bytes, at: offset, lastChannelByte: lastChannelByte) {
             case .message(let length):
                 guard offset + length <= bytes.byteCount else { return offset }
                 body(bytes.extracting(offset..<offset + length))

@@ -175,7 +175,10 @@ final class RelayShard: @unchecked Sendable {
         let client = RelayClient(
             transport: context == nil ? .tcp : .tls, address: stream.remoteAddress, server: stream.localAddress,
             connection: id)
-        guard let connection = RelayConnection(stream, client, context, limit: ledger.limits.streamBacklog) else {
+        guard
+            let connection = RelayConnection(
+                stream, client, context, limit: ledger.limits.streamBacklog, lastChannelByte: core.lastChannelByte)
+        else {
             ledger.releaseStream(from: stream.remoteAddress.ip)
             return stream.close()
         }

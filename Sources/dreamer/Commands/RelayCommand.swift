@@ -43,7 +43,10 @@ struct RelayRunCommand: AsyncParsableCommand {
     @Option(help: "Where users and secrets are valid; a domain name is usual.")
     var realm = "dreamer"
 
-    @Option(help: "Where to relay, as ADDRESS or ADDRESS=OUTSIDE behind a NAT; one of each family. Default: where it listens.")
+    @Option(
+        help:
+            "Where to relay, as ADDRESS or ADDRESS=OUTSIDE behind a NAT; one of each family. Default: where it listens."
+    )
     var relayAddress: [String] = []
 
     @Option(help: "The ports to relay at.")
@@ -63,6 +66,9 @@ struct RelayRunCommand: AsyncParsableCommand {
 
     @Option(help: "Bytes a second that an address may relay; unlimited without.")
     var addressRate: String?
+
+    @Flag(help: "Take channel numbers from 0x5000 on as well, which clients from before RFC 8656 use.")
+    var olderChannels = false
 
     @Option(help: "Threads.")
     var threads = 2
@@ -111,7 +117,8 @@ struct RelayRunCommand: AsyncParsableCommand {
 
     private func announce(_ server: RelayServer) {
         let urls =
-            server.udpAddresses.map { "turn:\($0)?transport=udp" } + server.tcpAddresses.map { "turn:\($0)?transport=tcp" }
+            server.udpAddresses.map { "turn:\($0)?transport=udp" }
+            + server.tcpAddresses.map { "turn:\($0)?transport=tcp" }
             + server.tlsAddresses.map { "turns:\($0)?transport=tcp" }
         guard json else {
             for url in urls { Terminal.output("relay: \(url)") }
@@ -160,6 +167,7 @@ struct RelayRunCommand: AsyncParsableCommand {
             throw ValidationError("--ports \(ports): give two numbers from 1024 on, as 49152-65535")
         }
         relay.ports = low...high
+        relay.acceptsOlderChannels = olderChannels
         relay.peers.allowed = allowPeer
         relay.peers.denied = denyPeer
         relay.limits.allocationsPerUser = quota
@@ -213,7 +221,8 @@ struct RelayRunCommand: AsyncParsableCommand {
 /// `dreamer relay credentials`
 struct RelayCredentialsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "credentials", abstract: "Make a credential that a relay with the same secret accepts for a while.")
+        commandName: "credentials", abstract: "Make a credential that a relay with the same secret accepts for a while."
+    )
 
     @Option(help: "The relay's secret.")
     var secret: String
