@@ -148,7 +148,7 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "Wire", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "SCTPTestSupport",
+                "Wire", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "Relay", "SCTPTestSupport",
                 .target(name: "SRTP", condition: .when(traits: ["SRTP"])),
             ],
             path: "Fuzz/Targets", swiftSettings: strict),

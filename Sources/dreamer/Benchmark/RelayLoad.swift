@@ -64,7 +64,7 @@ final class RelayLoad: Sendable {
         let loop = try EventLoop(name: "load-sink")
         self.loop = loop
         var lanes: [Lane] = []
-        for _ in 0..<plan.clients { lanes.append(try await Self.lane(plan, loop)) }
+        for _ in 0..<plan.clients { lanes.append(try await Self.anyLane(plan, loop)) }
         self.lanes = lanes
     }
 
@@ -137,6 +137,14 @@ final class RelayLoad: Sendable {
     }
 
     // MARK: - Setting up
+
+    /// A lane, on a port whose last user's allocation is not still there (RFC 8656 §7.4: three attempts).
+    private static func anyLane(_ plan: Plan, _ loop: EventLoop) async throws -> Lane {
+        for _ in 0..<2 {
+            if let lane = try? await lane(plan, loop) { return lane }
+        }
+        return try await lane(plan, loop)
+    }
 
     private static func lane(_ plan: Plan, _ loop: EventLoop) async throws -> Lane {
         var options = UDPSocket.Options()
