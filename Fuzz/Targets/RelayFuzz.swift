@@ -153,7 +153,9 @@ enum RelayFuzz {
                 (2, request(.refresh, [STUNAttribute(.lifetime, [0, 0, 0, 0])])),
             ]),
             Steps.write([challenge, (2, request(.allocate, [udp, both])), (2, allocate), (0xF5, [])]),
-            Steps.write([challenge, (2, request(.allocate, [udp, STUNAttribute(.evenPort, [0x80])])), (1, data + data)]),
+            Steps.write([
+                challenge, (2, request(.allocate, [udp, STUNAttribute(.evenPort, [0x80])])), (1, data + data),
+            ]),
             Steps.write([
                 (0, request(.binding, [STUNAttribute(.changeRequest, [0, 0, 0, 6])])),
                 (0, request(.binding, [STUNAttribute(.padding, [UInt8](repeating: 0, count: 64))])),

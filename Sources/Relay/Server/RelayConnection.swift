@@ -55,12 +55,13 @@ final class RelayConnection {
     }
 
     /// Writes messages, all or none: false where too much waits already because the client does not read.
-    func send(_ bytes: RawSpan) -> Bool {
-        guard stream.bufferedBytes + bytes.byteCount <= limit else { return false }
+    func send(_ messages: borrowing PacketBuffer) -> Bool {
+        guard stream.bufferedBytes + messages.byteCount <= limit else { return false }
         if tls == nil {
-            stream.send(bytes)
+            messages.withUnsafeBytes { stream.send($0.bytes) }
         } else {
-            tls?.send(bytes)
+            // A record each: some clients read one at a time and look for one message in it.
+            for index in 0..<messages.count { tls?.send(messages[index]) }
             sendOutgoing()
         }
         return true

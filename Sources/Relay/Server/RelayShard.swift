@@ -148,8 +148,7 @@ final class RelayShard: @unchecked Sendable {
             if train.dontFragment { socket.setFragments(allowed: true) }
         case .client(let client) where client.isStream:
             guard let connection = connections[client.connection] else { return }
-            let isSent = train.packets.withUnsafeBytes { connection.send($0.bytes) }
-            if !isSent { streamOverflow += train.packets.byteCount }
+            if !connection.send(train.packets) { streamOverflow += train.packets.byteCount }
         case .client(let client):
             guard let listener = listener(at: client.server) else { return }
             let source = listener.localAddress.ip.isUnspecified ? client.server.ip : nil

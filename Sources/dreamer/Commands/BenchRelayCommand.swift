@@ -9,7 +9,8 @@ import Wire
 struct BenchRelayCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "relay",
-        abstract: "Measure how fast TURN servers relay, and what it costs them: ours, and coturn where it is installed.",
+        abstract:
+            "Measure how fast TURN servers relay, and what it costs them: ours, and coturn where it is installed.",
         discussion: """
             Clients and peers are on this host too, and take their share of its processors; the server's own processor time \
             a packet is what compares. Each measurement is repeated, the servers taking turns.

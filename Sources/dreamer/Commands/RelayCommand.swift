@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import ArgumentParser
+public import ArgumentParser
 import DTLS
 import Foundation
 import ICE
 import NetIO
-import Relay
-import Wire
+public import Relay
+public import Wire
 
 /// `dreamer relay`
 struct RelayCommand: AsyncParsableCommand {
