@@ -153,9 +153,10 @@ let package = Package(
             ],
             path: "Fuzz/Targets", swiftSettings: strict),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "Wire", "TestSupport"]),
-        .testTarget(name: "RelayTests",
+        .testTarget(
+            name: "RelayTests",
             dependencies: ["Relay", "ICE", "DTLS", "Hashing", "NetIO", "Wire", "TestSupport"]),
-        .testTarget(name: "NATLabTests", dependencies: ["NATLab", "NetIO", "Wire", "TestSupport"]),
+        .testTarget(name: "NATLabTests", dependencies: ["NATLab", "ICE", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
             name: "SwarmTests",

@@ -34,35 +34,27 @@ public struct TLSSession: ~Copyable, @unchecked Sendable {
     /// A session that has sent nothing. A client names the server as its certificate must: a host name, or an IP address.
     public init(_ context: TLSContext, serverName: String? = nil) throws(TLSError) {
         guard let ssl = SSL_new(context.pointer) else { throw .library(LibraryError.take().text) }
-        guard let incoming = BIO_new(BIO_s_mem()), let outgoing = BIO_new(BIO_s_mem()) else {
+        let (incoming, outgoing) = (BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()))
+        SSL_set_bio(ssl, incoming, outgoing)  // owns both from here on
+        let isNamed = context.isServer || serverName.map { Self.setName($0, of: ssl) } ?? true
+        guard let incoming, let outgoing, isNamed else {
             SSL_free(ssl)
             throw .library(LibraryError.take().text)
         }
-        SSL_set_bio(ssl, incoming, outgoing)  // owns both from here on
-        if context.isServer {
-            SSL_set_accept_state(ssl)
-        } else {
-            SSL_set_connect_state(ssl)
-            if let serverName, !Self.expect(serverName, ssl) {
-                let reason = LibraryError.take().text
-                SSL_free(ssl)
-                throw .library(reason)
-            }
-        }
+        if context.isServer { SSL_set_accept_state(ssl) } else { SSL_set_connect_state(ssl) }
         self.context = context
         self.ssl = ssl
         self.incoming = incoming
         self.outgoing = outgoing
     }
 
-    /// Has the server's certificate compared with a name; whether that went.
-    private static func expect(_ name: String, _ ssl: OpaquePointer) -> Bool {
+    /// Says whom the server's certificate must be for, and asks for it (RFC 6066 §3: by name, not by address).
+    private static func setName(_ name: String, of ssl: OpaquePointer) -> Bool {
         let parameters = SSL_get0_param(ssl)
         let isAddress = X509_VERIFY_PARAM_set1_ip_asc(parameters, name) == 1
         LibraryError.clear()
-        // RFC 6066 §3: no name for an address.
         return isAddress
-            || X509_VERIFY_PARAM_set1_host(parameters, name, 0) == 1 && shim_ssl_set_server_name(ssl, name) == 1
+            || (X509_VERIFY_PARAM_set1_host(parameters, name, 0) == 1 && shim_ssl_set_server_name(ssl, name) == 1)
     }
 
     deinit { SSL_free(ssl) }
@@ -121,17 +113,12 @@ public struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     private mutating func read(_ plaintext: inout [UInt8]) {
-        let size = 16_384  // RFC 8446 §5.1: what one record holds
+        var record = [UInt8](repeating: 0, count: 16_384)  // RFC 8446 §5.1: what one record holds
         while state == .connected {
             LibraryError.clear()
-            var result: Int32 = 0
-            plaintext.append(addingCapacity: size) { span in
-                span.withUnsafeMutableBufferPointer { buffer, used in
-                    result = SSL_read(ssl, buffer.baseAddress?.advanced(by: used), Int32(size))
-                    used += max(0, Int(result))
-                }
-            }
+            let result = SSL_read(ssl, &record, Int32(record.count))
             guard result > 0 else { return note(result) }
+            plaintext += record[..<Int(result)]
         }
     }
 
