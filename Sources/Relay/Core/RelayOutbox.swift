@@ -2,7 +2,7 @@
 public import Wire
 
 /// Where packets leave.
-public enum RelayRoute: Hashable, Sendable {
+public enum RelayExit: Hashable, Sendable {
     /// From the server's own address to a client, on a datagram socket or a stream.
     case client(RelayClient)
     /// From a relayed address to a peer.
@@ -13,7 +13,7 @@ public enum RelayRoute: Hashable, Sendable {
 /// as they are.
 public final class RelayTrain {
     /// Where they leave.
-    public fileprivate(set) var route: RelayRoute
+    public fileprivate(set) var route: RelayExit
     /// Where they go.
     public fileprivate(set) var destination: SocketAddress
     /// Whether they must not be fragmented (RFC 8656 §14).
@@ -23,7 +23,7 @@ public final class RelayTrain {
     /// Datagrams without any payload, which have no place among ``packets``; they follow these.
     public internal(set) var emptyPackets = 0
 
-    fileprivate init(_ route: RelayRoute, _ destination: SocketAddress, _ dontFragment: Bool) {
+    fileprivate init(_ route: RelayExit, _ destination: SocketAddress, _ dontFragment: Bool) {
         self.route = route
         self.destination = destination
         self.dontFragment = dontFragment
@@ -61,7 +61,7 @@ public final class RelayOutbox {
     }
 
     /// The train of a way: one that waits, or a new one.
-    func train(_ route: RelayRoute, to destination: SocketAddress, dontFragment: Bool = false) -> RelayTrain {
+    func train(_ route: RelayExit, to destination: SocketAddress, dontFragment: Bool = false) -> RelayTrain {
         // The newest first: packets of one way mostly come together.
         for train in trains[..<count].reversed()
         where train.destination == destination && train.route == route && train.dontFragment == dontFragment {

@@ -9,7 +9,7 @@ import Wire
 final class RelayBench {
     /// A packet that the core sent.
     struct Sent: Hashable {
-        let route: RelayRoute
+        let route: RelayExit
         let destination: SocketAddress
         let dontFragment: Bool
         let bytes: [UInt8]
