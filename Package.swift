@@ -41,6 +41,7 @@ let package = Package(
         .library(name: "RDRR", targets: ["RDRR"]),
         .library(name: "Signaling", targets: ["Signaling"]),
         .library(name: "Origin", targets: ["Origin"]),
+        .library(name: "Relay", targets: ["Relay"]),
     ],
     traits: [
         .trait(name: "SRTP", description: "Protected RTP beside data channels; links libsrtp2."),
@@ -88,6 +89,9 @@ let package = Package(
         .target(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
+        // The STUN and TURN server.
+        .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
+
         // The laboratory: links on virtual time, and between namespaces of the kernel.
         .target(name: "NATLab", dependencies: ["Wire", "ICE", "NetIO", "CNATLab"], swiftSettings: strict),
 
@@ -114,7 +118,7 @@ let package = Package(
             name: "dreamer",
             dependencies: [
                 "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
-                "Origin", "NATLab",
+                "Origin", "NATLab", "Relay",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
@@ -144,11 +148,14 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "Wire", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "SCTPTestSupport",
+                "Wire", "ICE", "DTLS", "SCTP", "Recovery", "SDP", "Relay", "SCTPTestSupport",
                 .target(name: "SRTP", condition: .when(traits: ["SRTP"])),
             ],
             path: "Fuzz/Targets", swiftSettings: strict),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "Wire", "TestSupport"]),
+        .testTarget(
+            name: "RelayTests",
+            dependencies: ["Relay", "ICE", "DTLS", "Hashing", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "ICE", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(

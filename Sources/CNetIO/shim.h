@@ -248,6 +248,62 @@ static inline int cnetio_receive(
     return arrived;
 }
 
+// What ICMP said of a datagram that was sent to `to`.
+struct cnetio_error {
+    struct cnetio_address to;
+    uint32_t information;
+    uint8_t type;
+    uint8_t code;
+};
+
+// The kernel's struct sock_extended_err (linux/errqueue.h).
+struct cnetio_extended_error {
+    uint32_t number;
+    uint8_t origin;
+    uint8_t type;
+    uint8_t code;
+    uint8_t pad;
+    uint32_t information;
+    uint32_t data;
+};
+
+// Takes one entry of the socket's error queue: 1 for an ICMP error, 0 for one of another kind, -1 where there is none.
+static inline int cnetio_receive_error(int fd, struct cnetio_error *error) {
+    struct sockaddr_storage name;
+    char byte;
+    struct iovec vector = {&byte, sizeof byte};
+    union {
+        char bytes[512];
+        struct cmsghdr align;
+    } control;
+    struct msghdr header;
+    memset(&header, 0, sizeof header);
+    header.msg_name = &name;
+    header.msg_namelen = sizeof name;
+    header.msg_iov = &vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.bytes;
+    header.msg_controllen = sizeof control.bytes;
+    if (recvmsg(fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return -1;
+    memset(error, 0, sizeof *error);
+    if (header.msg_namelen == 0 || !cnetio_from_sockaddr((const struct sockaddr *)&name, &error->to)) return 0;
+    for (struct cmsghdr *entry = CMSG_FIRSTHDR(&header); entry != NULL; entry = CMSG_NXTHDR(&header, entry)) {
+        int is_v4 = entry->cmsg_level == IPPROTO_IP && entry->cmsg_type == IP_RECVERR;
+        int is_v6 = entry->cmsg_level == IPPROTO_IPV6 && entry->cmsg_type == IPV6_RECVERR;
+        if (!is_v4 && !is_v6) continue;
+        struct cnetio_extended_error extended;
+        if (entry->cmsg_len < CMSG_LEN(sizeof extended)) continue;
+        memcpy(&extended, CMSG_DATA(entry), sizeof extended);
+        // SO_EE_ORIGIN_ICMP and SO_EE_ORIGIN_ICMP6.
+        if (extended.origin != 2 && extended.origin != 3) return 0;
+        error->type = extended.type;
+        error->code = extended.code;
+        error->information = extended.information;
+        return 1;
+    }
+    return 0;
+}
+
 static inline int cnetio_udp_socket(int is_v6) {
     return socket(is_v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }

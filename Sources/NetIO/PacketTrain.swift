@@ -10,8 +10,10 @@ public struct PacketTrain: ~Escapable {
     public let source: SocketAddress
     /// The local address that they were sent to: a real one even where the socket is bound to all addresses.
     public let destination: SocketAddress
-    private let bytes: RawSpan
-    private let segment: Int
+    /// The payloads, one behind the other.
+    public let bytes: RawSpan
+    /// How long each is but the last, which has what remains.
+    public let segment: Int
 
     /// A train of the datagrams in `bytes`, each `segment` bytes long but the last, which has what remains.
     @_lifetime(copy bytes)
@@ -23,7 +25,7 @@ public struct PacketTrain: ~Escapable {
     }
 
     /// How many datagrams there are.
-    public var count: Int { (bytes.byteCount + segment - 1) / segment }
+    public var count: Int { max((bytes.byteCount + segment - 1) / segment, 1) }
     /// The bytes of all datagrams.
     public var byteCount: Int { bytes.byteCount }
 

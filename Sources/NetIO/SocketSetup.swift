@@ -21,6 +21,9 @@ struct SocketSetup {
         static let dontFragmentV6 = Option(level: Int32(IPPROTO_IPV6), name: IPV6_MTU_DISCOVER)
         static let segmentation = Option(level: Int32(IPPROTO_UDP), name: Int32(CNETIO_UDP_SEGMENT))
         static let reuseAddress = Option(level: SOL_SOCKET, name: SO_REUSEADDR)
+        static let reusePort = Option(level: SOL_SOCKET, name: SO_REUSEPORT)
+        static let receiveErrorsV4 = Option(level: Int32(IPPROTO_IP), name: IP_RECVERR)
+        static let receiveErrorsV6 = Option(level: Int32(IPPROTO_IPV6), name: IPV6_RECVERR)
         static let multicastHops = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_TTL)
         static let multicastOfOthers = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_ALL)
         static let noDelay = Option(level: Int32(IPPROTO_TCP), name: TCP_NODELAY)
@@ -42,6 +45,13 @@ struct SocketSetup {
     @discardableResult
     func attempt(_ option: Option, _ value: Int32) -> Bool {
         set(option.level, option.name, value)
+    }
+
+    /// Whether routers may fragment what is sent. The values of IPv6 are the same (ipv6(7)).
+    func setFragments(allowed: Bool, isV6: Bool) {
+        attempt(
+            isV6 ? .dontFragmentV6 : .dontFragmentV4,
+            allowed ? IP_PMTUDISC_DONT : SocketSetup.dontFragmentIgnoringReports)
     }
 
     /// Joins an IPv4 group on the interface with an address, and sends there.

@@ -2,31 +2,71 @@
 import CNetIO
 import Glibc
 import Synchronization
-import Wire
+public import Wire
 
 extension UDPSocket {
     /// Called for each run of datagrams that arrived together.
     public typealias ReceiveHandler = @Sendable (borrowing PacketTrain) -> Void
+
+    /// What ICMP said of a datagram that was sent.
+    public struct ErrorReport: Hashable, Sendable {
+        /// Where the datagram was sent to.
+        public var destination: SocketAddress
+        /// The type of the ICMP or ICMPv6 message.
+        public var type: UInt8
+        /// Its code.
+        public var code: UInt8
+        /// The next link's MTU where the datagram was too large, else 0.
+        public var mtu: UInt32
+    }
+
+    /// Called for each ICMP error.
+    public typealias ErrorHandler = @Sendable (ErrorReport) -> Void
+
+    /// How many errors are read in a row.
+    private static let maximumErrors = 32
 
     /// How many times a socket reads in a row before its loop looks at its other sockets and timers.
     private static let maximumRounds = 4
 
     /// Starts to receive. Both handlers are called on the loop's thread with no lock held: `onReceive` for each train,
     /// `onBatchEnd` once after all trains of one system call, which is the moment to answer. The loop keeps a started
-    /// socket until ``close()``. A socket is started once.
+    /// socket until ``close()``. A socket is started once. `onError` is called for ICMP errors where the options ask for them, and
+    /// `onBatchEnd` after these too.
     public func start(
-        on loop: EventLoop, onReceive: @escaping ReceiveHandler, onBatchEnd: @escaping @Sendable () -> Void = {}
+        on loop: EventLoop, onReceive: @escaping ReceiveHandler, onBatchEnd: @escaping @Sendable () -> Void = {},
+        onError: ErrorHandler? = nil
     ) throws(NetIOError) {
         try state.withLock { (state) throws(NetIOError) in
             guard !state.isClosed else { throw NetIOError("start", code: EBADF) }
             guard state.loop == nil else { throw NetIOError("start", code: EALREADY) }
             let interest: EventLoop.Interest = state.backlog.isEmpty ? .readable : [.readable, .writable]
             state.registration = try loop.register(descriptor, interest) { ready in
-                if ready.contains(.writable) { self.flushBacklog() }
+                if ready.contains(.writable) {
+                    self.flushBacklog()
+                    // Errors count as both.
+                    if self.reportsErrors, let onError, self.receiveErrors(onError) { onBatchEnd() }
+                }
                 if ready.contains(.readable) { self.receive(loop, onReceive, onBatchEnd) }
             }
             state.loop = loop
         }
+    }
+
+    /// Takes ICMP errors from the kernel's queue; whether there were any.
+    private func receiveErrors(_ onError: ErrorHandler) -> Bool {
+        var error = cnetio_error()
+        var isAny = false
+        for _ in 0..<UDPSocket.maximumErrors {
+            let result = cnetio_receive_error(descriptor, &error)
+            guard result >= 0 else { break }
+            guard result > 0 else { continue }
+            isAny = true
+            onError(
+                ErrorReport(
+                    destination: SocketAddress(error.to), type: error.type, code: error.code, mtu: error.information))
+        }
+        return isAny
     }
 
     private func receive(_ loop: EventLoop, _ onReceive: ReceiveHandler, _ onBatchEnd: @Sendable () -> Void) {
@@ -53,12 +93,12 @@ extension UDPSocket {
     private func account(_ loop: EventLoop, _ count: Int) -> Bool {
         var (packets, bytes, drops) = (0, 0, 0)
         for message in loop.receiveRing.received[..<count] {
-            guard message.length > 0 else {
+            guard message.length > 0 || deliversEmpty && message.length == 0 else {
                 drops += 1
                 continue
             }
             let segment = max(Int(message.segment), 1)
-            packets += (Int(message.length) + segment - 1) / segment
+            packets += max((Int(message.length) + segment - 1) / segment, 1)
             bytes += Int(message.length)
         }
         loop.countTraffic(bytes)
@@ -73,7 +113,7 @@ extension UDPSocket {
 
     private func deliver(_ ring: ReceiveRing, _ slot: Int, _ onReceive: ReceiveHandler) {
         let message = ring.received[slot]
-        guard message.length > 0 else { return }
+        guard message.length > 0 || deliversEmpty && message.length == 0 else { return }
         let local = localAddress.ip.isUnspecified ? message.local.ip : localAddress.ip
         let memory = UnsafeRawBufferPointer(ring.memory)
         let bytes = UnsafeRawBufferPointer(

@@ -20,6 +20,28 @@ extension UDPSocket {
         packet.withUnsafeBytes { send($0, ends: [$0.count], to: destination, from: source) }
     }
 
+    /// Sends one datagram without any payload, if the kernel has room for it.
+    public func sendEmpty(to destination: SocketAddress, from source: IPAddress? = nil) {
+        withUnsafeBytes(of: UInt8(0)) { byte in
+            let nothing = UnsafeRawBufferPointer(rebasing: byte[..<0])
+            state.withLock { state in
+                guard !state.isClosed, destination.ip.family == localAddress.ip.family, state.backlog.isEmpty else {
+                    state.statistics.sendDrops += 1
+                    return
+                }
+                _ = state.transmit(descriptor, nothing, ends: [0], from: 0, to: destination, source: source)
+            }
+        }
+    }
+
+    /// Whether routers may fragment what is sent from now on.
+    public func setFragments(allowed: Bool) {
+        state.withLock { state in
+            guard !state.isClosed else { return }
+            SocketSetup(descriptor: descriptor).setFragments(allowed: allowed, isV6: localAddress.ip.family == .v6)
+        }
+    }
+
     private func send(
         _ bytes: UnsafeRawBufferPointer, ends: [Int], to destination: SocketAddress, from source: IPAddress?
     ) {
@@ -80,6 +102,7 @@ extension UDPSocket.State {
             // Packets before this index go one by one, because the kernel refused the train they were in.
             var singlesEnd = first
             var refusal: Int32 = 0
+            var reports = takesReports ? SendTrain.maximumReports : 0
             while next < ends.count {
                 var count = 0
                 var cursor = next
@@ -113,6 +136,9 @@ extension UDPSocket.State {
                     continue
                 case EAGAIN:
                     return next
+                case _ where reports > 0 && SendTrain.mayReport.contains(code):
+                    // Likely what ICMP said of a datagram sent before, perhaps to somebody else: the call took that word.
+                    reports -= 1
                 case _ where trains[0].segment != 0 && SendTrain.mayRefuse.contains(code):
                     refusal = code
                     singlesEnd = SendTrain.end(ends, from: next)
@@ -133,6 +159,10 @@ enum SendTrain {
     /// What the kernel answers where a route or device cannot segment (EIO, EOPNOTSUPP), or where segments exceed the MTU
     /// (EMSGSIZE, and EINVAL in older versions).
     static let mayRefuse: Set<Int32> = [EINVAL, EIO, EOPNOTSUPP, EMSGSIZE]
+    /// What a call may answer that means an earlier datagram, where ICMP errors are asked for (IP_RECVERR, ip(7)).
+    static let mayReport: Set<Int32> = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EPROTO]
+    /// How many such answers are passed over for one send.
+    static let maximumReports = 4
     /// UDP_MAX_SEGMENTS of Linux before 6.9 (linux/udp.h).
     static let maximumPackets = 64
     /// What fits one IPv4 datagram, 65,535 bytes with 28 of headers (RFC 791, RFC 768), with some room to spare.

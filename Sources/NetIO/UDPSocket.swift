@@ -29,6 +29,15 @@ public final class UDPSocket: Sendable {
         /// For a socket that is bound to an IPv4 group: the address of the interface on which it joins and sends. Other
         /// programs may have joined as well, and all of them, this one too, get what is sent.
         public var multicastInterface: IPAddress?
+        /// Whether other sockets of this user may be bound to the same address, among which the kernel shares out senders
+        /// (SO_REUSEPORT, Linux 3.9).
+        public var sharesPort = false
+        /// Whether datagrams without payload are handed over as well; to most protocols they mean nothing.
+        public var deliversEmpty = false
+        /// Whether routers may fragment what is sent, where that is too large for them.
+        public var allowsFragments = false
+        /// Whether ICMP errors are asked for: see ``UDPSocket/start(on:onReceive:onBatchEnd:onError:)``.
+        public var reportsErrors = false
 
         /// The defaults.
         public init() {}
@@ -63,6 +72,8 @@ public final class UDPSocket: Sendable {
     struct State {
         var isClosed = false
         var segmentation: Bool
+        /// Whether calls answer with what ICMP said of earlier datagrams.
+        var takesReports = false
         var backlog: SendBacklog
         var statistics = Statistics()
         var loop: EventLoop?
@@ -79,18 +90,24 @@ public final class UDPSocket: Sendable {
     /// Open until the loop's thread or `deinit` closes it; never while a call uses it.
     let descriptor: Int32
     let state: Mutex<State>
+    let deliversEmpty: Bool
+    let reportsErrors: Bool
     private let ownsDescriptor = Atomic<Bool>(true)
 
     /// Binds a socket: port 0 lets the system choose one. An IPv6 socket takes no IPv4.
     public init(bind address: SocketAddress, options: Options = Options()) throws(NetIOError) {
         let isV6 = address.ip.family == .v6
+        deliversEmpty = options.deliversEmpty
+        reportsErrors = options.reportsErrors
         let descriptor = cnetio_udp_socket(isV6 ? 1 : 0)
         guard descriptor >= 0 else { throw .last("socket") }
         do throws(NetIOError) {
             let setup = SocketSetup(descriptor: descriptor)
             if isV6 { try setup.set(.v6Only, 1) }
             // Failure of what follows costs comfort or speed, not correctness.
-            setup.attempt(isV6 ? .dontFragmentV6 : .dontFragmentV4, SocketSetup.dontFragmentIgnoringReports)
+            setup.setFragments(allowed: options.allowsFragments, isV6: isV6)
+            if options.sharesPort { try setup.set(.reusePort, 1) }
+            if options.reportsErrors { setup.attempt(isV6 ? .receiveErrorsV6 : .receiveErrorsV4, 1) }
             if address.ip.isUnspecified { setup.attempt(isV6 ? .packetInfoV6 : .packetInfoV4, 1) }
             if options.coalescing { setup.attempt(.coalescing, 1) }
             setup.grow(.receiveBuffer, to: options.receiveBufferBytes)
@@ -108,7 +125,9 @@ public final class UDPSocket: Sendable {
             sendBufferBytes = setup.get(.sendBuffer)
             self.descriptor = descriptor
             state = Mutex(
-                State(segmentation: segmentation, backlog: SendBacklog(capacity: options.backlogBytes)))
+                State(
+                    segmentation: segmentation, takesReports: options.reportsErrors,
+                    backlog: SendBacklog(capacity: options.backlogBytes)))
         } catch {
             Glibc.close(descriptor)
             throw error

@@ -9,7 +9,8 @@ struct Dreamer: AsyncParsableCommand {
         abstract: "Language models from peer to peer over WebRTC, every byte verified.",
         subcommands: [
             DemoCommand.self, PackCommand.self, InspectCommand.self, VerifyCommand.self, SeedCommand.self,
-            FetchCommand.self, TrackerCommand.self, ConnectCommand.self, NATCommand.self, BenchCommand.self,
+            FetchCommand.self, TrackerCommand.self, RelayCommand.self, ConnectCommand.self, NATCommand.self,
+            BenchCommand.self,
         ])
 }
 

@@ -58,6 +58,67 @@ struct UDPSocketTests {
         }
     }
 
+    @Test("a datagram without payload is handed over where that is asked for", arguments: [true, false])
+    func empty(delivers: Bool) async throws {
+        try await withLoop { loop in
+            var options = UDPSocket.Options()
+            options.deliversEmpty = delivers
+            let receiver = try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0), options: options)
+            let sender = try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0))
+            defer {
+                receiver.close()
+                sender.close()
+            }
+            let inbox = Inbox()
+            try receiver.start(on: loop, onReceive: { inbox.receive($0) })
+            sender.sendEmpty(to: receiver.localAddress)
+            sender.send(buffer([[1]]), to: receiver.localAddress)
+            let expected: [[UInt8]] = delivers ? [[], [1]] : [[1]]
+            #expect(await inbox.wait(for: expected.count).map(\.bytes) == expected)
+        }
+    }
+
+    @Test("an ICMP error names the datagram's destination, and costs no other datagram")
+    func errorReports() async throws {
+        try await withLoop { loop in
+            var options = UDPSocket.Options()
+            options.reportsErrors = true
+            options.allowsFragments = true
+            let sender = try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0), options: options)
+            let receiver = try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0))
+            let closed = try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0))
+            let nobody = closed.localAddress
+            closed.close()
+            defer {
+                sender.close()
+                receiver.close()
+            }
+            let inbox = Inbox()
+            let (reports, reported) = AsyncStream<UDPSocket.ErrorReport>.makeStream()
+            try receiver.start(on: loop, onReceive: { inbox.receive($0) })
+            try sender.start(on: loop, onReceive: { _ in }, onError: { reported.yield($0) })
+            for number in 0..<20 as Range<UInt8> {
+                sender.send(buffer([[9]]), to: nobody)
+                sender.send(buffer([[number]]), to: receiver.localAddress)
+            }
+            var iterator = reports.makeAsyncIterator()
+            // Port unreachable (RFC 792).
+            let report = await iterator.next()
+            #expect(report == UDPSocket.ErrorReport(destination: nobody, type: 3, code: 3, mtu: 0))
+            #expect(await inbox.wait(for: 20).map(\.bytes) == (0..<20).map { [$0] })
+        }
+    }
+
+    @Test("sockets that share a port have it together, others not")
+    func sharedPort() throws {
+        var options = UDPSocket.Options()
+        options.sharesPort = true
+        let first = try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0), options: options)
+        let second = try UDPSocket(bind: first.localAddress, options: options)
+        #expect(second.localAddress == first.localAddress)
+        #expect(throws: NetIOError.self) { try UDPSocket(bind: first.localAddress) }
+    }
+
     @Test("joining a group that is none, or of IPv6, is refused")
     func noGroup() {
         var options = UDPSocket.Options()

@@ -2,7 +2,7 @@
 internal import Wire
 
 /// What an error response says: a number between 300 and 699, and words for people (RFC 8489 §14.8).
-public struct STUNErrorCode: Hashable, Sendable {
+public struct STUNErrorCode: Error, Hashable, Sendable {
     /// The number; clients decide by it alone.
     public let code: Int
     /// Words for a log, at most 128 characters.
