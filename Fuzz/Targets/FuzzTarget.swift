@@ -19,6 +19,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case recovery
     /// RTP and RTCP, protected and not.
     case srtp
+    /// Answers to the requests of a NAT discovery.
+    case natDiscovery = "nat-discovery"
 
     /// Does with the bytes what the network would.
     public func run(_ bytes: [UInt8]) {
@@ -30,6 +32,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .sctp: SCTPFuzz.run(bytes)
         case .recovery: RecoveryFuzz.run(bytes)
         case .srtp: SRTPFuzz.run(bytes)
+        case .natDiscovery: NATDiscoveryFuzz.run(bytes)
         }
     }
 
@@ -43,6 +46,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .sctp: SCTPFuzz.seeds
         case .recovery: RecoveryFuzz.seeds
         case .srtp: SRTPFuzz.seeds
+        case .natDiscovery: NATDiscoveryFuzz.seeds
         }
     }
 }

@@ -11,7 +11,10 @@ extension NATProfile {
         var profile = NATProfile(name: name)
         var assumptions: [String] = []
         profile.kind = known
-        guard known == .nat || known == .firewall else { return (profile, []) }
+        guard known == .nat || known == .firewall else {
+            if known == .open { profile.behavior.filtering = .endpointIndependent }
+            return (profile, [])
+        }
         func take<Value>(_ fact: NATFact<Value>, _ name: String, otherwise worst: Value) -> Value {
             switch fact {
             case .known(let value): return value
