@@ -2,8 +2,8 @@
 import ICE
 import Wire
 
-/// A NAT discovery whose server answers with any bytes. Each step is one answer, its transaction that of the request, else
-/// nothing would be looked at; the kind chooses which request it answers and where it comes from.
+/// A NAT discovery whose server answers with any bytes. Each step is one answer, its transaction that of the request,
+/// else nothing would be looked at; the kind chooses which request it answers and where it comes from.
 enum NATDiscoveryFuzz {
     private static let server = SocketAddress(ip: .v4(0xC000_020A), port: 3478)
     private static let other = SocketAddress(ip: .v4(0xCB00_7114), port: 3479)

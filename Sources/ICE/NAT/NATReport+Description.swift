@@ -140,9 +140,9 @@ extension NATReport: CustomStringConvertible {
                 """
         case (let mapping?, _):
             return """
-                Your NAT gives every \(destinations(mapping)) another port, so a peer behind a NAT that lets in only the \
-                ports it sent to never guesses yours: such pairs need the port predicted, many ports tried, or a relay. \
-                Peers without such a filter can be reached directly.
+                Your NAT gives every \(destinations(mapping)) another port, so a peer behind a NAT that lets in only \
+                the ports it sent to never guesses yours: such pairs need the port predicted, many ports tried, or a \
+                relay. Peers without such a filter can be reached directly.
                 """
         case (nil, _): return nil
         }

@@ -107,8 +107,8 @@ public struct NATReport: Hashable, Sendable {
         self.server = server
     }
 
-    /// The facts that decide whether two peers can meet; `nil` unless mapping, filtering and allocation are all known. What
-    /// does not translate preserves ports.
+    /// The facts that decide whether two peers can meet; `nil` unless mapping, filtering and allocation are all known.
+    /// What does not translate preserves ports.
     public var behavior: NATBehavior? {
         let chosen = allocation == .unknown(.noTranslation) ? .preserving : allocation.value?.allocation
         guard let mapping = mapping.value, let filtering = filtering.value, let chosen else { return nil }

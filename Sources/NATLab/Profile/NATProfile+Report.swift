@@ -2,8 +2,8 @@
 public import ICE
 
 extension NATProfile {
-    /// The NAT that a discovery saw; `nil` where it could not even tell whether there is one. Of what it did not find out the
-    /// worst for connections is assumed, and `assumptions` names it.
+    /// The NAT that a discovery saw; `nil` where it could not even tell whether there is one. Of what it did not find
+    /// out the worst for connections is assumed, and `assumptions` names it.
     public static func seen(
         by report: NATReport, name: String
     ) -> (profile: NATProfile, assumptions: [String])? {
