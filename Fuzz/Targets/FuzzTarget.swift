@@ -21,6 +21,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case srtp
     /// Datagrams and streams of clients and peers to a STUN and TURN server.
     case relay
+    /// Answers to the requests of a NAT discovery.
+    case natDiscovery = "nat-discovery"
 
     /// Does with the bytes what the network would.
     public func run(_ bytes: [UInt8]) {
@@ -33,6 +35,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .recovery: RecoveryFuzz.run(bytes)
         case .srtp: SRTPFuzz.run(bytes)
         case .relay: RelayFuzz.run(bytes)
+        case .natDiscovery: NATDiscoveryFuzz.run(bytes)
         }
     }
 
@@ -47,6 +50,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .recovery: RecoveryFuzz.seeds
         case .srtp: SRTPFuzz.seeds
         case .relay: RelayFuzz.seeds
+        case .natDiscovery: NATDiscoveryFuzz.seeds
         }
     }
 }

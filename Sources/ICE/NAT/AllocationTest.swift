@@ -120,11 +120,20 @@ struct FurtherAllocationTest: NATTest {
     private func end(
         _ perSocket: Int, _ probing: inout NATProbing, _ report: inout NATReport
     ) -> NATTestOutcome {
-        var ports: [[UInt16]] = Array(repeating: [], count: sockets.count)
+        var ofSockets: [[UInt16]] = Array(repeating: [], count: sockets.count)
+        // Where there are several external addresses each may have a sequence of its own.
+        var ofAddresses: [IPAddress: [UInt16]] = [:]
         for (place, index) in asked.enumerated() {
-            if let answer = probing[index].answer { ports[place / perSocket].append(answer.mapped.port) }
+            guard let mapped = probing[index].answer?.mapped else { continue }
+            ofSockets[place / perSocket].append(mapped.port)
+            if place % perSocket != 0 || report.allocation.value?.allocation != .preserving {
+                ofAddresses[mapped.ip, default: []].append(mapped.port)
+            }
         }
-        report.furtherAllocation = NATPortPattern(further: ports).map { .known($0) } ?? .unknown(.tooFewSamples)
+        let pattern = NATPortPattern(further: ofSockets)
+        let byAddress = ofAddresses.count > 1 ? NATPortPattern(further: Array(ofAddresses.values)) : nil
+        let found = byAddress?.allocation == .sequential ? byAddress : pattern
+        report.furtherAllocation = found.map { .known($0) } ?? .unknown(.tooFewSamples)
         for socket in sockets { probing.close(socket) }
         return .done
     }

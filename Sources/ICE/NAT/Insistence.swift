@@ -23,10 +23,6 @@ struct Insistence: Sendable {
     var first: Int? { attempts.first?.test }
     /// The exchange of the last attempt.
     var last: Int? { attempts.last?.test }
-    /// What the controls got.
-    func controls(_ probing: NATProbing) -> [NATExchange.Answer] {
-        attempts.compactMap { $0.control.flatMap { probing[$0].answer } }
-    }
 
     /// Looks what came, and asks again where that is needed. `accepts` says whether an answer is one.
     mutating func advance(

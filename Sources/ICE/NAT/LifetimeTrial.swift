@@ -67,8 +67,8 @@ struct Trial: Sendable {
     }
 }
 
-/// Looks whether the asking socket has the external address that answers are to go to: RESPONSE-PORT changes the port alone,
-/// and where addresses are given out at random a mapping that was made anew may have another one.
+/// Looks whether the asking socket has the external address that answers are to go to: RESPONSE-PORT changes the port
+/// alone, and where addresses are given out at random a mapping that was made anew may have another one.
 private struct Reach: Sendable {
     private var control: Int?
 

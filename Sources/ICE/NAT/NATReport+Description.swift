@@ -135,14 +135,14 @@ extension NATReport: CustomStringConvertible {
             return "Your \(box) keeps one port for all destinations, which is what direct connections need most."
         case (let mapping?, .endpointIndependent?):
             return """
-                Your NAT gives every \(destinations(mapping)) another port, but \
-                lets everybody in: direct connections work with peers who send to the port that the server sees.
+                Your NAT gives every \(destinations(mapping)) another port, but lets everybody in: direct connections \
+                work with peers whose own NAT does not filter by port.
                 """
         case (let mapping?, _):
             return """
-                Your NAT gives every \(destinations(mapping)) another port, so a peer \
-                behind a NAT that lets in only the ports it sent to never guesses yours: such pairs need the port \
-                predicted, many ports tried, or a relay. Peers without such a filter can be reached directly.
+                Your NAT gives every \(destinations(mapping)) another port, so a peer behind a NAT that lets in only \
+                the ports it sent to never guesses yours: such pairs need the port predicted, many ports tried, or a \
+                relay. Peers without such a filter can be reached directly.
                 """
         case (nil, _): return nil
         }

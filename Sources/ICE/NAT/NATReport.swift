@@ -108,11 +108,11 @@ public struct NATReport: Hashable, Sendable {
     }
 
     /// The facts that decide whether two peers can meet; `nil` unless mapping, filtering and allocation are all known.
+    /// What does not translate preserves ports.
     public var behavior: NATBehavior? {
-        guard let mapping = mapping.value, let filtering = filtering.value, let allocation = allocation.value else {
-            return nil
-        }
-        return NATBehavior(mapping: mapping, filtering: filtering, allocation: allocation.allocation)
+        let chosen = allocation == .unknown(.noTranslation) ? .preserving : allocation.value?.allocation
+        guard let mapping = mapping.value, let filtering = filtering.value, let chosen else { return nil }
+        return NATBehavior(mapping: mapping, filtering: filtering, allocation: chosen)
     }
 
     /// Whether something translates; `nil` where that is not known.

@@ -34,7 +34,8 @@ extension NATServerFault: CustomStringConvertible {
         case .otherAddressOnSameHost(let address): "names \(address) as OTHER-ADDRESS, on its own IP address"
         case .otherAddressOnSamePort(let address): "names \(address) as OTHER-ADDRESS, with the port that it has anyway"
         case .otherAddressUnusable(let address): "names \(address) as OTHER-ADDRESS, where nobody can send to"
-        case .otherAddressInconsistent(let address): "names \(address) as OTHER-ADDRESS when asked at its other address"
+        case .otherAddressInconsistent(let address):
+            "names \(address) as OTHER-ADDRESS also where that is its own address or port"
         case .ignoresChangeRequest: "ignores CHANGE-REQUEST"
         case .answersFromElsewhere(let address): "answered from \(address) without being asked to"
         case .responseOriginDiffers(let address): "says that it answers from \(address), which is not so"

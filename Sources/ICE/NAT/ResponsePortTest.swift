@@ -138,8 +138,8 @@ struct ResponsePortTest: NATTest {
         return nil
     }
 
-    /// Has the second socket send once itself; answers when that was answered, `nil` while it is not. Without an answer its
-    /// mapping is not known any more.
+    /// Has the second socket send once itself; answers when that was answered, `nil` while it is not. Without an answer
+    /// its mapping is not known any more.
     private mutating func renew(_ socket: Int, _ probing: inout NATProbing) -> Timestamp? {
         guard let renewal else {
             renewal = probing.ask(

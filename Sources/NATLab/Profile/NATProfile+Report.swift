@@ -2,8 +2,8 @@
 public import ICE
 
 extension NATProfile {
-    /// The NAT that a discovery saw; `nil` where it could not even tell whether there is one. Of what it did not find out the
-    /// worst for connections is assumed, and `assumptions` names it.
+    /// The NAT that a discovery saw; `nil` where it could not even tell whether there is one. Of what it did not find
+    /// out the worst for connections is assumed, and `assumptions` names it.
     public static func seen(
         by report: NATReport, name: String
     ) -> (profile: NATProfile, assumptions: [String])? {
@@ -11,7 +11,10 @@ extension NATProfile {
         var profile = NATProfile(name: name)
         var assumptions: [String] = []
         profile.kind = known
-        guard known == .nat || known == .firewall else { return (profile, []) }
+        guard known == .nat || known == .firewall else {
+            if known == .open { profile.behavior.filtering = .endpointIndependent }
+            return (profile, [])
+        }
         func take<Value>(_ fact: NATFact<Value>, _ name: String, otherwise worst: Value) -> Value {
             switch fact {
             case .known(let value): return value

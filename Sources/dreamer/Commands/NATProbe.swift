@@ -34,7 +34,8 @@ final class NATProbe: Sendable {
         state = Mutex(
             State(
                 discovery: NATDiscovery(
-                    server: server, configuration: configuration, entropy: SystemEntropy.make(), now: MonotonicClock.now)))
+                    server: server, configuration: configuration, entropy: SystemEntropy.make(), now: MonotonicClock.now
+                )))
     }
 
     /// Runs to the end, or until the task is cancelled; `nil` then.

@@ -13,9 +13,9 @@ struct NATProbeCommand: AsyncParsableCommand {
         abstract: "Find out what kind of NAT this host is behind, and what that means.",
         discussion: """
             Asks a STUN server with NAT behavior discovery (RFC 5780) and two addresses, such as dreamer relay or coturn, \
-            from many fresh ports; that takes about twenty seconds, and twenty minutes more with --lifetime. With a server \
-            that has one address only, a part is found out. Several servers tell UDP that is blocked from a server that is \
-            down. The file that --profile writes is what dreamer nat sim takes.
+            from many fresh ports; that takes about twenty seconds, and twenty minutes more with --lifetime. With a \
+            server that has one address only, a part is found out. Several servers tell UDP that is blocked from a \
+            server that is down. The file that --profile writes is what dreamer nat sim takes.
             """)
 
     @Option(

@@ -73,6 +73,7 @@ struct NATDiscoveryTests {
             #expect(report.mapping == .known(.endpointIndependent))
             #expect(report.filtering == .known(filtering))
             #expect(report.allocation == .unknown(.noTranslation))
+            #expect(report.behavior == NATBehavior(mapping: .endpointIndependent, filtering: filtering))
             #expect(report.hairpinning == .unknown(.noTranslation))
         }
     }
