@@ -9,6 +9,8 @@ extension ICEAgent {
         while let (transaction, isOver) = transactions.nextDue(now: clock) {
             if isOver { timedOut(transaction) } else { retransmit(transaction) }
         }
+        if usesRelays { advanceRelays() }
+        guard !hasEnded else { return }
         advanceGathering()
         if case .deferred(let until) = nomination, until <= clock { evaluateNomination() }
         if let nextCheck, nextCheck <= clock { performCheck() }
@@ -25,6 +27,7 @@ extension ICEAgent {
         }
         consider(transactions.nextDeadline)
         consider(gathering.nextDeadline)
+        consider(relayDeadline)
         if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(nextCheck) }
         if case .deferred(let until) = nomination { consider(until) }
         if let consent {
@@ -128,7 +131,9 @@ extension ICEAgent {
     /// servers there at once. Checks go on: ICMP is easily forged (RFC 8445 §7.2.5.2.2), and a peer may yet bind its socket.
     public mutating func receiveUnreachable(_ destination: SocketAddress, from local: SocketAddress, now: Timestamp) {
         clock = max(clock, now)
-        guard !hasEnded, let base = baseIndex(of: local) else { return }
+        guard !hasEnded else { return }
+        relayUnreachable(destination, from: local)
+        guard let base = baseIndex(of: local) else { return }
         let hit = transactions.entries.filter { $0.base == base && $0.destination == destination }
         for case .gather(let request) in hit.map(\.purpose) {
             transactions.removeAll { $0.purpose == .gather(request: request) }
@@ -139,7 +144,11 @@ extension ICEAgent {
     // MARK: Gathering
 
     private mutating func advanceGathering() {
-        if let index = gathering.takeRequest(now: clock, pacing: pacing) { askServer(index, isRefresh: false) }
+        switch gathering.takeRequest(now: clock, pacing: pacing) {
+        case .reflexive(let index): askServer(index, isRefresh: false)
+        case .relay(let index): startRelay(index)
+        case nil: break
+        }
         while let index = gathering.takeRefresh(now: clock) { askServer(index, isRefresh: true) }
         if let end = gathering.finish(now: clock) { completeGathering(end) }
     }
@@ -150,6 +159,7 @@ extension ICEAgent {
         let open = gathering.requests.indices.filter { gathering.requests[$0].state == .asked }
         transactions.removeAll { open.map(Transaction.Purpose.gather).contains($0.purpose) }
         for index in open { gatheringFailed(index, .timeout) }
+        stopPendingRelays()
         note(.gatheringCompleted(end))
         outbox.append(.event(.gatheringComplete))
     }

@@ -27,12 +27,13 @@ extension ICEAgent {
     /// Chooses and nominates, if this agent is to and the time has come (RFC 8445 §8.1.1).
     mutating func evaluateNomination() {
         guard role == .controlling, let best = checklist.pairs.first(where: \.isValid) else { return }
+        let delay = kindRank(best) == 0 ? configuration.relayNominationDelay : configuration.nominationDelay
         switch nomination {
         case .inProgress, .done:
             return
         case .none:
-            if mayImprove(on: best), configuration.nominationDelay > .zero {
-                let until = clock + configuration.nominationDelay
+            if mayImprove(on: best), delay > .zero {
+                let until = clock + delay
                 nomination = .deferred(until: until)
                 note(.nominationDeferred(name(best), until: until))
                 return
@@ -43,6 +44,9 @@ extension ICEAgent {
                 nominate(best, .best)
             } else if until <= clock {
                 nominate(best, .waitedLongEnough)
+            } else {
+                // A pair without a relay need not wait as long as the one before it.
+                nomination = .deferred(until: min(until, clock + delay))
             }
         }
     }
@@ -105,6 +109,10 @@ extension ICEAgent {
         let isNew = selected != pair.id
         if isNew {
             selected = pair.id
+            if let relay = bases[pair.base].relay {
+                relays[relay].client.bind(remotes[pair.remote].address, now: clock)
+                pumpRelay(relay)
+            }
             consent = ConsentMonitor(pair: pair.id, now: clock, configuration: configuration, entropy: &entropy)
         }
         if state == .checking || isNew && state == .disconnected { setState(.connected) }

@@ -30,6 +30,21 @@ public struct ICEDecision: Hashable, Sendable {
         /// No more local candidates will come.
         case gatheringCompleted(GatheringEnd)
 
+        /// A TURN server is asked for relayed addresses.
+        case relayAsked(SocketAddress, TURNServer.Transport)
+        /// It lends these, and sees us as `mapped`.
+        case relayAllocated(SocketAddress, relayed: [SocketAddress], mapped: SocketAddress?)
+        /// It is of no use, or not any more.
+        case relayFailed(SocketAddress, TURNFailure)
+        /// Its addresses are given back.
+        case relayReleased(SocketAddress)
+        /// It lets packets of a peer's address through.
+        case relayPermitted(SocketAddress, IPAddress)
+        /// It does not.
+        case relayRefused(SocketAddress, IPAddress, TURNFailure)
+        /// A peer has a channel there.
+        case relayChannelBound(SocketAddress, SocketAddress, channel: UInt16)
+
         /// A pair entered the checklist.
         case pairFormed(ICECandidatePair.Name, ICECandidatePair.State, priority: UInt64)
         /// A pair was left out or taken off the checklist.
@@ -140,6 +155,8 @@ public struct ICEDecision: Hashable, Sendable {
         case malformed
         /// The network says that nobody listens there.
         case unreachable
+        /// The relay does not do what is needed for it.
+        case relay(TURNFailure)
     }
 
     /// Why a response was taken for none.
@@ -192,5 +209,7 @@ public struct ICEDecision: Hashable, Sendable {
         case allPairsFailed
         /// The peer stopped answering, or revoked its consent.
         case consentLost
+        /// The relay that the chosen pair goes over is gone.
+        case relayLost
     }
 }

@@ -32,7 +32,7 @@ extension TURNClient {
     /// Binds a channel to a peer and keeps it bound (RFC 8656 §12). Harmless when repeated.
     public mutating func bind(_ peer: SocketAddress, now: Timestamp) {
         clock = max(clock, now)
-        guard state == .allocated, family(of: peer.ip) else { return }
+        guard state == .allocated, lendsFamily(of: peer.ip) else { return }
         if let known = channels.firstIndex(where: { $0.peer == peer }) {
             let isOpen = channels[known].isBound || requests.contains { $0.purpose == .channel(known) }
             if !isOpen { send(.channel(known)) }
@@ -53,10 +53,10 @@ extension TURNClient {
 
     func permission(of ip: IPAddress) -> Int? { permissions.firstIndex { $0.peer.ip == ip } }
 
-    func family(of ip: IPAddress) -> Bool { relayed.contains { $0.ip.family == ip.family } }
+    func lendsFamily(of ip: IPAddress) -> Bool { relayed.contains { $0.ip.family == ip.family } }
 
     mutating func askPermission(_ ip: IPAddress) {
-        guard family(of: ip) else {
+        guard lendsFamily(of: ip) else {
             refuse(ip, .peerAddressFamilyMismatch)
             return
         }

@@ -109,8 +109,7 @@ extension TURNClient {
                 end(reason)
             case .badRequest:
                 // RFC 8656 §12.3: the two sides do not mean the same channels any more.
-                abandon()
-                report(.refused(channels.indices.contains(index) ? channels[index].peer.ip : .anyV4, reason))
+                abandon(because: reason)
             default:
                 break
             }
@@ -184,9 +183,7 @@ extension TURNClient {
         }
         relayed = wanted.compactMap { family in usable.first { $0.ip.family == family } }
         guard !relayed.isEmpty, let lifetime = response.grantedLifetime, lifetime > .zero else {
-            relayed = []
-            abandon()
-            report(.ended(.malformed))
+            abandon(because: .malformed)
             return
         }
         mapped = response.xorMappedAddress

@@ -104,6 +104,9 @@ public struct TURNClient: Sendable {
     /// What was done and what was of no use.
     public internal(set) var counters = Counters()
 
+    /// Whether the server has answered anything.
+    var hasAnswered: Bool { timing.hasAnswered }
+
     let initialRTO: Duration
     var entropy: Entropy
     var clock = Timestamp(nanoseconds: .min)
@@ -118,6 +121,7 @@ public struct TURNClient: Sendable {
     /// The name that an alternate server's certificate must be for.
     var alternateName: String?
     var mismatches = 0
+    private var isEndTold = false
     private var outputs: [Output] = []
     private var head = 0
 
@@ -264,23 +268,29 @@ public struct TURNClient: Sendable {
         report(.connect(address, name: name, isFresh: isFresh))
     }
 
-    /// Sends the request that deletes the allocation, and forgets the rest.
-    mutating func abandon() {
-        requests.removeAll()
-        permissions.removeAll()
-        channels.removeAll()
-        (timing.refreshAt, timing.expiresAt) = (nil, nil)
+    /// Sends the request that deletes the allocation, and forgets the rest. Where that is not our wish the end is told at once.
+    mutating func abandon(because reason: TURNFailure? = nil) {
+        forget()
         state = .releasing
         send(.release)
+        guard let reason else { return }
+        isEndTold = true
+        report(.ended(reason))
     }
 
     mutating func end(_ reason: TURNFailure?) {
         guard state != .ended else { return }
         state = .ended
+        forget()
+        if !isEndTold { report(.ended(reason)) }
+        isEndTold = true
+    }
+
+    private mutating func forget() {
         requests.removeAll()
         permissions.removeAll()
         channels.removeAll()
-        timing = Timing()
-        report(.ended(reason))
+        relayed = []
+        timing = Timing(rto: timing.rto, hasAnswered: timing.hasAnswered)
     }
 }
