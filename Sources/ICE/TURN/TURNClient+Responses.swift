@@ -213,7 +213,7 @@ extension TURNClient {
         let isNew = permissions[index].state != .granted
         permissions[index].state = .granted
         permissions[index].expiresAt = start + Self.permissionLifetime
-        permissions[index].refreshAt = start + Self.permissionLifetime - Self.margin
+        permissions[index].refreshAt = start + (Self.permissionLifetime - Self.margin)
         guard isNew else { return }
         report(.permitted(ip))
         let waiting = permissions[index].waiting
@@ -225,7 +225,7 @@ extension TURNClient {
         let isNew = !channels[index].isBound
         channels[index].isBound = true
         channels[index].expiresAt = start + Self.channelLifetime
-        channels[index].refreshAt = start + Self.channelLifetime - Self.margin
+        channels[index].refreshAt = start + (Self.channelLifetime - Self.margin)
         if isNew { report(.bound(channels[index].peer, channel: number(of: index))) }
     }
 }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-public import Wire
 
 /// Cuts a stream of bytes from a TURN server into its messages (RFC 8656 §12.5, RFC 8489 §6.2.2): both kinds tell their
 /// length in the header.

@@ -338,6 +338,7 @@ final class SimulatedPeer {
     var pair: ICECandidatePair? { agent.selectedPair }
     var pairs: [ICECandidatePair] { agent.candidatePairs }
     var counters: ICEAgent.Counters { agent.counters }
+    var remoteCandidates: [ICECandidate] { agent.remoteCandidates }
     func mayReceiveData(from source: SocketAddress, to destination: SocketAddress) -> Bool {
         agent.mayReceiveData(from: source, to: destination)
     }

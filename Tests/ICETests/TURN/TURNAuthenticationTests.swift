@@ -22,7 +22,7 @@ struct TURNAuthenticationTests {
         var testDescription: String { "\(algorithms), anonymous: \(hides)" }
     }
 
-    static let offers = [
+    static let allOffers = [
         Offer(algorithms: [], hides: false, chosen: nil),
         Offer(algorithms: [], hides: true, chosen: nil),
         Offer(algorithms: [.md5], hides: false, chosen: [0, 1, 0, 0]),
@@ -31,7 +31,7 @@ struct TURNAuthenticationTests {
         Offer(algorithms: [.md5, .sha256], hides: true, chosen: [0, 2, 0, 0]),
     ]
 
-    @Test("what a server offers is used, repeated, and proven with SHA-256", arguments: offers)
+    @Test("what a server offers is used, repeated, and proven with SHA-256", arguments: allOffers)
     func offers(offer: Offer) throws {
         let script = ScriptedTURN()
         script.server.algorithms = offer.algorithms

@@ -34,6 +34,7 @@ final class TURNServerDouble {
     /// What clients did wrong.
     private(set) var faults: [String] = []
     private var nextPort: UInt16 = 50_000
+    private var answered: [STUNTransactionID: [UInt8]] = [:]
 
     struct Allocation {
         let mapped: SocketAddress
@@ -80,7 +81,10 @@ final class TURNServerDouble {
             response.append(xorAddress: mapped)
             return [.toClient(client, response.encoded())]
         }
-        return [.toClient(client, answer(message, bytes, client, mapped, now))]
+        // RFC 8656 §5: the same request gets the same answer.
+        let response = answered[message.transactionID] ?? answer(message, bytes, client, mapped, now)
+        answered[message.transactionID] = response
+        return [.toClient(client, response)]
     }
 
     /// Takes a packet for a relayed address.
