@@ -162,6 +162,7 @@ extension ICEAgent {
         nextCheck = clock
         pacDeadline = clock + configuration.pacTimeout
         setState(.checking)
+        holdChecks()
         let early = earlyChecks
         earlyChecks.removeAll()
         for check in early where check.ufrag == credentials.ufrag {
@@ -192,8 +193,9 @@ extension ICEAgent {
             remote = remotes.count - 1
             note(.remoteCandidateFound(candidate, .signalled))
         }
-        guard !isConcluded else { return }
+        guard !isConcluded || isLookingFurther else { return }
         for base in bases.indices { formPair(base: base, remote: remote) }
+        predict(after: candidate, at: address)
         for local in locals where local.candidate.kind == .serverReflexive {
             notePruned(base: local.base, remote: remote)
         }
@@ -287,6 +289,7 @@ extension ICEAgent {
                 relays[relay].client.permit(remotes[remote].address, now: clock)
                 pumpRelay(relay)
             }
+            open(pair)
             return pair.id
         case .redundant:
             note(.pairPruned(base: bases[base].address, remote: remotes[remote].address, .redundant))

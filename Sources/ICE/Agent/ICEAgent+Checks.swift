@@ -13,7 +13,7 @@ extension ICEAgent {
         guard !hasEnded else { return }
         advanceGathering()
         if case .deferred(let until) = nomination, until <= clock { evaluateNomination() }
-        if let nextCheck, nextCheck <= clock { performCheck() }
+        if let nextCheck, max(nextCheck, holdEnd) <= clock { performCheck() }
         advanceConsent()
         evaluateFailure()
     }
@@ -28,7 +28,7 @@ extension ICEAgent {
         consider(transactions.nextDeadline)
         consider(gathering.nextDeadline)
         consider(relayDeadline)
-        if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(nextCheck) }
+        if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(max(nextCheck, holdEnd)) }
         if case .deferred(let until) = nomination { consider(until) }
         if let consent {
             consider(consent.keepaliveDue)
@@ -43,6 +43,11 @@ extension ICEAgent {
     }
 
     // MARK: Checks
+
+    /// When checks may leave that no check of the peer's asked for.
+    private var holdEnd: Timestamp {
+        checklist.triggered.isEmpty ? heldUntil ?? Timestamp(nanoseconds: .min) : Timestamp(nanoseconds: .min)
+    }
 
     /// Ta fired (RFC 8445 §6.1.4.2).
     private mutating func performCheck() {

@@ -16,6 +16,17 @@ extension ICEAgent {
         /// share sockets, since a server knows an allocation by the address that it is asked from (RFC 8656 §5), and then another
         /// socket can be tried where an address is taken. Otherwise the agent's own sockets are used.
         public var opensRelaySockets = false
+        /// What our NAT does, where that is known.
+        public var localNAT: NATBehavior?
+        /// How many ports after the one that a server saw are checked, where the peer's NAT takes another for each destination, one
+        /// after the other; 0 for none. Both sides' behaviour has to be known for it, see ``ICEAgent/setRemoteNAT(_:)``.
+        public var predictedPorts = 0
+        /// The hops that an answerer's first packet to each reflexive address may take: more than to its own NAT, fewer than to the
+        /// peer's; `nil` for no such packets. There are NATs, Linux's without a firewall among them, that take a stranger's packet to a
+        /// port for its owner and then give their own host another port.
+        public var openingHopLimit: UInt8?
+        /// How long an answerer with an opening limit leaves checking to the peer.
+        public var openingHold: Duration = .seconds(1)
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false
 

@@ -9,7 +9,10 @@ extension ICEAgent {
     /// The valid pairs changed: takes the best for data, and for nomination.
     mutating func evaluateSelection() {
         guard !hasEnded else { return }
-        guard !isConcluded else { return }
+        guard !isConcluded else {
+            renominate()
+            return
+        }
         let best = checklist.pairs.first { $0.isValid }
         if let best {
             select(best)
@@ -66,6 +69,26 @@ extension ICEAgent {
             remotes[pair.remote].candidate.kind.preference)
     }
 
+    /// Tells that the peer lets a direct pair take the place of a nominated one with a relay in it, as this agent does. RFC 8445
+    /// §8.1.1 has one nomination only, so that both have to know. Before the peer's credentials.
+    public mutating func allowRenomination() {
+        mayRenominate = true
+    }
+
+    /// Whether the nominated pair has a relay in it and a direct one may still replace it.
+    var isLookingFurther: Bool {
+        guard mayRenominate, case .done(let id) = nomination, let pair = checklist[id: id] else { return false }
+        return kindRank(pair) == 0
+    }
+
+    /// Nominates a direct pair after a relayed one.
+    private mutating func renominate() {
+        guard role == .controlling, isLookingFurther,
+            let best = checklist.pairs.first(where: { $0.isValid && kindRank($0) > 0 })
+        else { return }
+        nominate(best, .direct)
+    }
+
     private mutating func nominate(_ pair: CheckPair, _ reason: ICEDecision.NominationReason) {
         if configuration.pacesNomination, let nextCheck, nextCheck > clock {
             nomination = .deferred(until: nextCheck)
@@ -92,16 +115,21 @@ extension ICEAgent {
 
     /// Stops what is not needed any more (RFC 8445 §8.1.2).
     private mutating func conclude(keeping id: Int) {
-        for dropped in checklist.conclude() {
+        let kept =
+            isLookingFurther ? Set(checklist.pairs.filter { $0.isPending && kindRank($0) > 0 }.map(\.id)) : []
+        for dropped in checklist.conclude(keeping: kept) {
             note(
                 .pairPruned(
                     base: bases[dropped.base].address, remote: remotes[dropped.remote].address, .concluded))
         }
-        transactions.cancel { if case .check = $0.purpose { true } else { false } }
+        transactions.cancel { if case .check(let pair, _) = $0.purpose { !kept.contains(pair) } else { false } }
         // RFC 8838 §13: nothing is trickled after nomination.
         if gathering.conclude() { completeGathering(.nominated) }
         // RFC 8445 §8.3.1.
-        if quietAt == nil { quietAt = clock + .seconds(3) }
+        if quietAt == nil || mayRenominate {
+            quietAt = clock + .seconds(3)
+            hasTidiedRelays = false
+        }
     }
 
     /// Makes a pair the one for data.

@@ -68,6 +68,12 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     var hasTidiedRelays = false
     var relayedPackets: [RelayedPacket] = []
     var relayedHead = 0
+    /// What the peer's NAT does, where that is known.
+    var remoteNAT: NATBehavior?
+    /// Whether both sides let a direct pair take the place of a nominated one with a relay in it.
+    var mayRenominate = false
+    /// Until when no checks are sent but those that the peer's bring about.
+    var heldUntil: Timestamp?
 
     /// Where checks come from and are sent from: a local socket, or an address that a relay lends.
     struct Base {

@@ -33,6 +33,7 @@ extension ICEDecision.Action: CustomStringConvertible {
             "pair \(name) formed, \(state.rawValue), priority \(priority)"
         case .pairPruned(let base, let remote, let reason): "pair \(base) → \(remote) left out: \(reason.rawValue)"
         case .pairUnfrozen(let name): "pair \(name) unfrozen"
+        case .openingSent(let name, let limit): "opens \(name) with \(limit) hops"
         case .checksStarted(let pairs, let pacing): "checks start: \(pairs) pairs, one every \(pacing)"
         case .checkSent(let name, let id, let reason): "check \(name) sent, \(reason.rawValue), transaction \(id)"
         case .checkRetransmitted(let name, let id, let attempt):

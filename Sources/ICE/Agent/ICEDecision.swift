@@ -51,6 +51,8 @@ public struct ICEDecision: Hashable, Sendable {
         case pairPruned(base: SocketAddress, remote: SocketAddress, PruneReason)
         /// A frozen pair may now be checked.
         case pairUnfrozen(ICECandidatePair.Name)
+        /// A packet left that is to end before the peer's NAT.
+        case openingSent(ICECandidatePair.Name, hopLimit: UInt8)
         /// Checks begin.
         case checksStarted(pairs: Int, pacing: Duration)
 
@@ -96,6 +98,8 @@ public struct ICEDecision: Hashable, Sendable {
         case signalled
         /// A check came from it.
         case check
+        /// The peer's NAT is likely to use it next.
+        case predicted
     }
 
     /// Why an address or a candidate is not used.
@@ -183,6 +187,8 @@ public struct ICEDecision: Hashable, Sendable {
         case best
         /// Something better might have come but took too long.
         case waitedLongEnough
+        /// It takes the place of one with a relay in it.
+        case direct
     }
 
     /// Why gathering ended.

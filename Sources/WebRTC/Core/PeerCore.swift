@@ -119,7 +119,7 @@ public struct PeerCore: ~Copyable, Sendable {
         /// Whether losses are recovered below SCTP toward peers that can, see ``ReliableLink``.
         public var recoversLosses = true
         /// Whether ways without a relay are used.
-        public var transportPolicy = ICEAgent.Configuration.TransportPolicy.all
+        public var transportPolicy = ICEAgent.TransportPolicy.all
 
         /// A configuration with the defaults above.
         public init(certificate: DTLSCertificate) {

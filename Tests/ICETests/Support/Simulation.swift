@@ -163,6 +163,8 @@ final class Simulation {
         let delay = jitter == 0 ? 0 : Int64(entropy.next() % UInt64(jitter))
         let isLocal = peers.contains { $0.nat === peer.nat && $0.addresses.contains(datagram.destination) }
         if let nat = peer.nat, !isLocal { datagram.source = nat.outbound(datagram) }
+        // It ends on its way, behind the NAT of whoever sent it.
+        guard datagram.hopLimit == nil || isLocal else { return }
         after(link.latency + .nanoseconds(delay)) { [unowned self] in
             arrive(datagram, at: isLocal ? peer.nat : nil)
         }
@@ -416,15 +418,22 @@ final class SimulatedNAT {
     private var mappings: [(inside: SocketAddress, remote: SocketAddress?, port: UInt16)] = []
     private var permitted: Set<[SocketAddress]> = []
     private var nextPort: UInt16 = 50_000
+    /// Whether a stranger's packet to a port is taken for its owner, as Linux does without a firewall: our own host gets another
+    /// port toward that stranger then.
+    private let isLeaky: Bool
+    private var leaks: Set<[SocketAddress]> = []
 
-    init(_ ip: IPAddress, mapping: Dependence, filtering: Dependence) {
+    init(_ ip: IPAddress, mapping: Dependence, filtering: Dependence, isLeaky: Bool = false) {
         self.ip = ip
         self.mapping = mapping
         self.filtering = filtering
+        self.isLeaky = isLeaky
     }
 
     func outbound(_ datagram: Datagram) -> SocketAddress {
-        let remote = mapping == .endpointIndependent ? nil : datagram.destination
+        let usual = mappings.first { $0.inside == datagram.source && $0.remote == nil }
+        let isTaken = usual.map { leaks.contains([SocketAddress(ip: ip, port: $0.port), datagram.destination]) } ?? false
+        let remote = mapping == .endpointIndependent && !isTaken ? nil : datagram.destination
         let port: UInt16
         if let known = mappings.first(where: { $0.inside == datagram.source && $0.remote == remote }) {
             port = known.port
@@ -441,6 +450,7 @@ final class SimulatedNAT {
     func inbound(_ datagram: Datagram) -> SocketAddress? {
         guard let entry = mappings.first(where: { $0.port == datagram.destination.port }) else { return nil }
         guard filtering == .endpointIndependent || permitted.contains([datagram.destination, datagram.source]) else {
+            if isLeaky { leaks.insert([datagram.destination, datagram.source]) }
             return nil
         }
         return entry.inside

@@ -156,6 +156,35 @@ struct RelayedAgentTests {
         #expect(alice.time(of: .connected).map { $0.nanoseconds < 500_000_000 } == true)
     }
 
+    @Test(
+        "a direct way that comes after nomination is taken where both sides know of it, and else not",
+        arguments: [true, false])
+    func renomination(isKnown: Bool) throws {
+        let net = Simulation(seed: 5)
+        net.relays = [TURNServerDouble(Self.relay.ip)]
+        let alice = net.addPeer("alice", addresses: [address("192.0.2.1:5000")]) { $0.turnServers = [Self.server()] }
+        let bob = net.addPeer("bob", addresses: [address("192.0.2.2:6000")])
+        if isKnown {
+            alice.agent.allowRenomination()
+            bob.agent.allowRenomination()
+        }
+        let pair: Set = [alice.addresses[0], bob.addresses[0]]
+        net.drops = { [unowned net] datagram in
+            net.now < Timestamp(nanoseconds: 5_000_000_000) && pair == [datagram.source, datagram.destination]
+        }
+        #expect(connect((net, alice, bob)))
+        #expect(alice.pair?.local.kind == .relayed)
+        #expect(alice.time(of: .completed).map { $0.nanoseconds < 3_000_000_000 } == true)
+        net.run(for: .seconds(36))
+        #expect(alice.pair?.local.kind == (isKnown ? .host : .relayed))
+        #expect(bob.pair?.remoteAddress == alice.pair?.localAddress)
+        #expect(alice.state == .completed)
+        #expect(bob.state == .completed)
+        #expect(net.relays[0].allocations.isEmpty == isKnown)
+        let nominations = alice.actions.filter { if case .nominationStarted = $0 { true } else { false } }
+        #expect(nominations.count == (isKnown ? 2 : 1))
+    }
+
     @Test("a dead relay delays nothing that does not need it", arguments: [TURNServer.Transport.udp, .tcp])
     func deadRelay(transport: TURNServer.Transport) throws {
         let net = Simulation(seed: 6)
