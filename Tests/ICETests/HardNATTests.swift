@@ -59,8 +59,11 @@ struct HardNATTests {
             // Its mapping does not depend on us.
             (Self.restricted, Self.restricted),
             // Nobody knows the next port.
-            (Self.restricted, NATBehavior(
-                mapping: .addressAndPortDependent, filtering: .addressAndPortDependent, allocation: .random)),
+            (
+                Self.restricted,
+                NATBehavior(
+                    mapping: .addressAndPortDependent, filtering: .addressAndPortDependent, allocation: .random)
+            ),
             // Our filter lets all ports in.
             (NATBehavior(mapping: .endpointIndependent, filtering: .addressDependent), Self.sequential),
             // Our own port is as unknown to the peer.
@@ -88,7 +91,9 @@ struct HardNATTests {
         #expect(peer.pairs.count <= 100)
     }
 
-    @Test("two NATs that take a stranger's packet for a port's owner are passed by opening packets", arguments: [true, false])
+    @Test(
+        "two NATs that take a stranger's packet for a port's owner are passed by opening packets",
+        arguments: [true, false])
     func leaky(opens: Bool) {
         let net = Simulation(seed: 2)
         net.servers = [Self.stun: .answers]

@@ -18,9 +18,11 @@ extension ICEAgent {
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) -> Unwrapped {
         clock = max(clock, now)
-        guard let index = relays.firstIndex(where: {
-            !$0.isStream && !$0.isClosed && $0.local == destination && $0.client.address == source
-        }) else { return .direct }
+        guard
+            let index = relays.firstIndex(where: {
+                !$0.isStream && !$0.isClosed && $0.local == destination && $0.client.address == source
+            })
+        else { return .direct }
         return unwrap(bytes, at: index)
     }
 

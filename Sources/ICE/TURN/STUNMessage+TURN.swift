@@ -73,8 +73,9 @@ struct TURNDataIndication {
                         == STUNMessage.fingerprintValue(of: bytes.extracting(0..<offset))
                 else { return nil }
             default:
-                guard !kind.isComprehensionRequired || ICEAgent.understood.contains(kind) || kind == .data
-                    || kind == .xorPeerAddress
+                guard
+                    !kind.isComprehensionRequired || ICEAgent.understood.contains(kind) || kind == .data
+                        || kind == .xorPeerAddress
                 else { return nil }
             }
             offset += 4 + STUNMessage.padded(value.count)

@@ -95,6 +95,7 @@ extension TURNClient {
     public mutating func wrap(_ packets: borrowing PacketBuffer, to peer: SocketAddress, into out: inout PacketBuffer) {
         if let number = channel(to: peer) {
             counters.bytesSent &+= UInt64(packets.byteCount)
+            timing.lastSent = clock
             for index in 0..<packets.count {
                 let packet = packets[index]
                 let length = Self.channelMessageLength(packet.byteCount, server.transport)

@@ -137,6 +137,14 @@ extension TURNClient {
         }
         refreshPermissions()
         refreshChannels()
+        if let keepaliveDue, keepaliveDue <= clock {
+            transmit(STUNMessage(.indication, transactionID: STUNTransactionID(using: &entropy)).encoded())
+        }
+    }
+
+    /// When a packet has to pass the NATs on the way, so that peers' packets go on to find us (RFC 8445 §5.1.1.4).
+    private var keepaliveDue: Timestamp? {
+        state == .allocated && !server.transport.isStream ? timing.lastSent + Self.keepaliveInterval : nil
     }
 
     /// When ``handleTimeout(now:)`` has something to do, if nothing comes before.
@@ -148,6 +156,7 @@ extension TURNClient {
         consider(timing.connectDeadline)
         consider(timing.refreshAt)
         consider(timing.expiresAt)
+        consider(keepaliveDue)
         for request in requests { consider(request.deadline) }
         for permission in permissions {
             consider(permission.refreshAt)

@@ -131,6 +131,8 @@ public struct TURNClient: Sendable {
         var connectDeadline: Timestamp?
         var refreshAt: Timestamp?
         var expiresAt: Timestamp?
+        /// When something was sent last.
+        var lastSent = Timestamp(nanoseconds: .min)
         /// RFC 6298 of the answers so far; `nil` before the first.
         var rto: Duration?
         var hasAnswered = false
@@ -181,6 +183,8 @@ public struct TURNClient: Sendable {
     static let permissionLifetime = Duration.seconds(300)
     static let channelLifetime = Duration.seconds(600)
     static let margin = Duration.seconds(60)
+    /// How long a NAT's binding toward the server is left alone: Tr of RFC 8445 §11.
+    static let keepaliveInterval = Duration.seconds(15)
     // RFC 8489 §6.2.1, §6.2.2: Rc, Rm and Ti.
     static let maximumCopies = 7
     static let finalWait = 16
@@ -260,7 +264,10 @@ public struct TURNClient: Sendable {
 
     mutating func report(_ event: Event) { outputs.append(.event(event)) }
 
-    mutating func transmit(_ bytes: [UInt8]) { outputs.append(.transmit(bytes)) }
+    mutating func transmit(_ bytes: [UInt8]) {
+        timing.lastSent = clock
+        outputs.append(.transmit(bytes))
+    }
 
     mutating func connect(name: String?, isFresh: Bool) {
         state = .connecting

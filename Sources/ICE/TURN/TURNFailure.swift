@@ -107,7 +107,8 @@ extension TURNFailure: CustomStringConvertible {
         case .redirectedInCircles: "names no other server that was not asked (300)"
         case .bidDown: "security features were taken out on the way"
         case .noCommonAlgorithm: "no password algorithm in common"
-        case .integrityViolated(let code): "answers without a right proof\(code.map { ", the last claims \($0)" } ?? "")"
+        case .integrityViolated(let code):
+            "answers without a right proof\(code.map { ", the last claims \($0)" } ?? "")"
         case .malformed: "unusable answer"
         case .expired: "the allocation ran out"
         case .limit: "too many peers"

@@ -250,7 +250,9 @@ final class Simulation {
                 peer.agent.relayOpened(link, local: local, now: self.now)
             }
         case .send(let link, let bytes):
-            guard let stream = streams[link], let relay = relays.first(where: { $0.owns(stream.server.ip) }) else { return }
+            guard let stream = streams[link], let relay = relays.first(where: { $0.owns(stream.server.ip) }) else {
+                return
+            }
             peer.streamed.append(bytes)
             after(link: 1) { [unowned self] in
                 guard streams[link] != nil else { return }
@@ -432,7 +434,8 @@ final class SimulatedNAT {
 
     func outbound(_ datagram: Datagram) -> SocketAddress {
         let usual = mappings.first { $0.inside == datagram.source && $0.remote == nil }
-        let isTaken = usual.map { leaks.contains([SocketAddress(ip: ip, port: $0.port), datagram.destination]) } ?? false
+        let isTaken =
+            usual.map { leaks.contains([SocketAddress(ip: ip, port: $0.port), datagram.destination]) } ?? false
         let remote = mapping == .endpointIndependent && !isTaken ? nil : datagram.destination
         let port: UInt16
         if let known = mappings.first(where: { $0.inside == datagram.source && $0.remote == remote }) {

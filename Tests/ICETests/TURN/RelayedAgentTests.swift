@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: Apache-2.0
-@testable import ICE
 import Testing
 import Wire
+
+// SPDX-License-Identifier: Apache-2.0
+@testable import ICE
 
 @Suite("Agents with relayed candidates (RFC 8445 §5.1.1.2, §7.2.1)")
 struct RelayedAgentTests {
@@ -89,9 +90,11 @@ struct RelayedAgentTests {
         #expect(sites.alice.actions.contains(.gatheringCompleted(.allDone)))
     }
 
-    @Test("two symmetric NATs connect over a relay, data takes it on a channel, and both ways", arguments: [
-        TURNServer.Transport.udp, .tcp, .tls,
-    ])
+    @Test(
+        "two symmetric NATs connect over a relay, data takes it on a channel, and both ways",
+        arguments: [
+            TURNServer.Transport.udp, .tcp, .tls,
+        ])
     func symmetric(transport: TURNServer.Transport) throws {
         let servers = [Self.server(Self.relay, transport)]
         let sites = hardSites(servers: (servers, servers))
@@ -245,7 +248,9 @@ struct RelayedAgentTests {
             count += 1
             return count == 1 ? .allocationMismatch : nil
         }
-        let sites = hardSites(stun: true, relays: [relay], servers: ([Self.server()], [])) { $0.opensRelaySockets = true }
+        let sites = hardSites(stun: true, relays: [relay], servers: ([Self.server()], [])) {
+            $0.opensRelaySockets = true
+        }
         #expect(connect(sites))
         #expect(sites.alice.addresses.count == 3)
         let sources = Set(
@@ -271,7 +276,8 @@ struct RelayedAgentTests {
         #expect(connect(sites, within: .seconds(60)))
         sites.net.link.loss = 0.02
         let relay = sites.net.relays[0]
-        #expect(relay.faults.filter { !$0.hasPrefix("ChannelData") && !$0.hasPrefix("Send") }.isEmpty, "\(relay.faults)")
+        #expect(
+            relay.faults.filter { !$0.hasPrefix("ChannelData") && !$0.hasPrefix("Send") }.isEmpty, "\(relay.faults)")
         sites.net.run(for: .seconds(320))
         // A lost answer or two make nobody fail.
         for peer in [sites.alice, sites.bob] { #expect([.completed, .disconnected].contains(peer.state)) }
@@ -349,9 +355,11 @@ struct RelayedAgentTests {
         bytes.count >= part.count && (0...bytes.count - part.count).contains { bytes[$0...].starts(with: part) }
     }
 
-    @Test("with the policy relay nothing goes to the peer's own address and no own address goes out", arguments: [
-        TURNServer.Transport.udp, .tcp,
-    ])
+    @Test(
+        "with the policy relay nothing goes to the peer's own address and no own address goes out",
+        arguments: [
+            TURNServer.Transport.udp, .tcp,
+        ])
     func privacy(transport: TURNServer.Transport) throws {
         let net = Simulation(seed: 8)
         let stun = address("198.51.100.1:3478")

@@ -1,6 +1,7 @@
+import Wire
+
 // SPDX-License-Identifier: Apache-2.0
 @testable import ICE
-import Wire
 
 /// One TURN client and a server that does what a test says, on virtual time.
 final class ScriptedTURN {

@@ -1,9 +1,10 @@
-// SPDX-License-Identifier: Apache-2.0
-@testable import ICE
 import Hashing
 import TestSupport
 import Testing
 import Wire
+
+// SPDX-License-Identifier: Apache-2.0
+@testable import ICE
 
 @Suite("A TURN client's credentials (RFC 8489 §9.2)")
 struct TURNAuthenticationTests {
@@ -129,7 +130,8 @@ struct TURNAuthenticationTests {
         #expect(answer { challenge($0, nonce: told) }.ends == [.bidDown])
         #expect(answer { challenge($0, nonce: told, algorithms: [0, 2, 0, 0]) }.sent.count == 2)
         #expect(answer { challenge($0, nonce: told, algorithms: [0, 9, 0, 0]) }.ends == [.noCommonAlgorithm])
-        #expect(answer { challenge($0, nonce: told, algorithms: [0, 9, 0, 4, 1, 2, 3, 4, 0, 1, 0, 0]) }.sent.count == 2)
+        #expect(
+            answer { challenge($0, nonce: told, algorithms: [0, 9, 0, 4, 1, 2, 3, 4, 0, 1, 0, 0]) }.sent.count == 2)
         #expect(answer { challenge($0, nonce: told, algorithms: [0, 2, 0]) }.ends == [.malformed])
         #expect(answer { challenge($0, nonce: nil) }.ends == [.malformed])
         #expect(answer { challenge($0, nonce: Array("n".utf8), realm: nil) }.ends == [.malformed])

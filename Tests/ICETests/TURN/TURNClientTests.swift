@@ -1,16 +1,18 @@
-// SPDX-License-Identifier: Apache-2.0
-@testable import ICE
 import Testing
 import Wire
+
+// SPDX-License-Identifier: Apache-2.0
+@testable import ICE
 
 @Suite("A TURN client's allocation (RFC 8656 §7, §8)")
 struct TURNClientTests {
     @Test("the first request is bare, the second proves itself, and the addresses are told")
     func allocate() throws {
         let script = ScriptedTURN.allocated()
-        #expect(script.events == [
-            .connect(address("198.51.100.1:3478"), name: "turn.example.org", isFresh: false), .answered, .allocated,
-        ])
+        #expect(
+            script.events == [
+                .connect(address("198.51.100.1:3478"), name: "turn.example.org", isFresh: false), .answered, .allocated,
+            ])
         #expect(script.client.relayed.map(\.ip) == [script.server.ip])
         #expect(script.client.mapped == script.mapped)
         let requests = script.messages.map(\.message)
@@ -64,9 +66,11 @@ struct TURNClientTests {
         #expect(script.deadline == nil)
     }
 
-    @Test("over a stream a request is sent once, and waited for as long (RFC 8489 §6.2.2)", arguments: [
-        TURNServer.Transport.tcp, .tls,
-    ])
+    @Test(
+        "over a stream a request is sent once, and waited for as long (RFC 8489 §6.2.2)",
+        arguments: [
+            TURNServer.Transport.tcp, .tls,
+        ])
     func streamTimeout(transport: TURNServer.Transport) {
         let script = ScriptedTURN(transport: transport)
         script.isConnected = false
@@ -178,6 +182,19 @@ struct TURNClientTests {
         #expect(script.server.allocations.isEmpty)
         #expect(script.messages.last?.message.first(.lifetime) == [0, 0, 0, 0])
         #expect(script.deadline == nil)
+    }
+
+    @Test("an idle binding toward the server is kept, over a stream it needs no such thing (RFC 8445 §5.1.1.4)")
+    func keepalive() {
+        let script = ScriptedTURN.allocated()
+        script.advance(.seconds(100))
+        let seconds = script.messages.filter { $0.message.messageClass == .indication }
+            .map { $0.time.nanoseconds / 1_000_000_000 }
+        #expect(seconds == [15, 30, 45, 60, 75, 90])
+        let stream = ScriptedTURN.allocated(transport: .tcp)
+        let count = stream.sent.count
+        stream.advance(.seconds(100))
+        #expect(stream.sent.count == count)
     }
 
     @Test("a short life is refreshed half way")

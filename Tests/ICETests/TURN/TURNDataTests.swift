@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: Apache-2.0
-@testable import ICE
 import Testing
 import Wire
+
+// SPDX-License-Identifier: Apache-2.0
+@testable import ICE
 
 @Suite("Peers' data through a TURN server (RFC 8656 §9 to §12)")
 struct TURNDataTests {
@@ -102,7 +103,8 @@ struct TURNDataTests {
         #expect(script.receive(TURNServerDouble.dataIndication(peer, nil)) == .dropped)
         #expect(script.receive(TURNServerDouble.dataIndication(peer, [1]) { $0.attributes.removeFirst() }) == .dropped)
         let strange = STUNAttribute(STUNAttribute.Kind(rawValue: 0x7FFF), [])
-        #expect(script.receive(TURNServerDouble.dataIndication(peer, [1]) { $0.attributes.append(strange) }) == .dropped)
+        #expect(
+            script.receive(TURNServerDouble.dataIndication(peer, [1]) { $0.attributes.append(strange) }) == .dropped)
         let harmless = STUNAttribute(STUNAttribute.Kind(rawValue: 0xFFFF), [1])
         let kept = script.receive(TURNServerDouble.dataIndication(peer, [1]) { $0.attributes.append(harmless) })
         #expect(kept == .data(from: peer, 36..<37))
@@ -133,9 +135,10 @@ struct TURNDataTests {
         }
         #expect(seconds(.createPermission) == Array(stride(from: 0, through: 3000, by: 240)))
         #expect(Set(seconds(.channelBind)) == Set(stride(from: 0, through: 3000, by: 540)))
-        let bindings = Set(script.messages.map(\.message).filter { $0.method == .channelBind }.map {
-            [$0.first(.channelNumber), $0.first(.xorPeerAddress)]
-        })
+        let bindings = Set(
+            script.messages.map(\.message).filter { $0.method == .channelBind }.map {
+                [$0.first(.channelNumber), $0.first(.xorPeerAddress)]
+            })
         #expect(bindings.count == 2)
         #expect(script.client.channel(to: peer) == 0x4000)
         #expect(script.client.channel(to: address("192.0.2.4:1")) == 0x4001)
@@ -197,7 +200,9 @@ struct TURNDataTests {
         #expect(!reader.isBroken)
     }
 
-    @Test("a stream of something else is broken", arguments: [[22, 3, 3, 0], [0, 1, 0, 3], [0x50, 0, 0, 0], [255, 0, 0, 0]])
+    @Test(
+        "a stream of something else is broken",
+        arguments: [[22, 3, 3, 0], [0, 1, 0, 3], [0x50, 0, 0, 0], [255, 0, 0, 0]])
     func brokenStream(start: [UInt8]) {
         var reader = TURNStreamReader()
         reader.append((start + [0, 0, 0, 0]).span.bytes)

@@ -1,6 +1,7 @@
+import Wire
+
 // SPDX-License-Identifier: Apache-2.0
 @testable import ICE
-import Wire
 
 /// A TURN server that does what tests need of it: long-term credentials, allocations, permissions, channels and data, with
 /// knobs for refusals. It checks what a client must do and notes what it did not.
@@ -125,6 +126,7 @@ final class TURNServerDouble {
     }
 
     private func indication(_ message: STUNMessage, _ client: String) -> [Action] {
+        if message.method == .binding { return [] }
         guard message.method == .send, let peer = message.xorAddresses(.xorPeerAddress).first,
             let data = message.first(.data)
         else {
@@ -163,12 +165,15 @@ final class TURNServerDouble {
         if offersMore, algorithm != .sha256 || chosen == nil || request.first(.passwordAlgorithms) != offered {
             faults.append("password algorithms not repeated and used")
         }
-        let isNamed = hidesUsernames
+        let isNamed =
+            hidesUsernames
             ? request.first(.userhash) == LongTermCredentials.userhash(username: credentials.username, realm: realm)
                 && request.first(.username) == nil
             : request.username == credentials.username
         let key = credentials.key(realm: realm, algorithm: chosen ?? .md5)
-        guard isNamed, isAuthentic(request, bytes, key, algorithm) else { return refusal(request, .unauthenticated, nil) }
+        guard isNamed, isAuthentic(request, bytes, key, algorithm) else {
+            return refusal(request, .unauthenticated, nil)
+        }
         let integrity = STUNIntegrity(key: key, algorithm: algorithm)
         if let error = refuses(request.method, true) { return refusal(request, error, integrity) }
         return perform(request, client, mapped, now, integrity)
