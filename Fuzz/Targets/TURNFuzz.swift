@@ -50,7 +50,7 @@ enum TURNFuzz {
             if case .data(_, let range) = client.receive(bytes.span.bytes, now: .zero) {
                 precondition(range.upperBound <= bytes.count, "data behind the message")
             }
-            client.send(bytes, to: peer, now: .zero)
+            client.send(Array(bytes.prefix(1200)), to: peer, now: .zero)
             drain(&client)
             for _ in 0..<20 {
                 guard let deadline = client.nextDeadline else { break }

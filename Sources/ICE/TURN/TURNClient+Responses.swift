@@ -16,10 +16,6 @@ extension TURNClient {
         }
         let request = requests[index]
         let code = response.messageClass == .error ? response.errorCode?.code : nil
-        guard response.messageClass == .success || code != nil else {
-            counters.dropped += 1
-            return .dropped
-        }
         if !timing.hasAnswered {
             timing.hasAnswered = true
             report(.answered)
@@ -41,15 +37,14 @@ extension TURNClient {
         }
         requests.remove(at: index)
         measure(request)
-        guard code == nil else {
-            refused(request, response)
-            return .handled
-        }
-        guard response.unknownRequired(known: Self.understood).isEmpty else {
+        // RFC 8489 §6.3.3, §6.3.4: what is not understood, or does not say what is wrong, ends the request.
+        if !response.unknownRequired(known: Self.understood).isEmpty {
             failed(request.purpose, .malformed)
-            return .handled
+        } else if response.messageClass == .success {
+            succeeded(request, response)
+        } else {
+            refused(request, response)
         }
-        succeeded(request, response)
         return .handled
     }
 

@@ -178,7 +178,6 @@ struct TURNAuthenticationTests {
         foreign.append(STUNErrorCode.unauthenticated)
         #expect(script.receive(foreign.encoded()) == .dropped)
         #expect(script.receive(STUNMessage(.success, .refresh, transactionID: id).encoded()) == .dropped)
-        #expect(script.receive(STUNMessage(.error, .allocate, transactionID: id).encoded()) == .dropped)
         #expect(script.receive(STUNMessage(.success, .binding, transactionID: id).encoded()) == .foreign)
         #expect(script.receive(STUNMessage(.request, .binding, transactionID: id).encoded()) == .foreign)
         #expect(script.receive([22, 254, 253, 0]) == .foreign)
@@ -188,5 +187,9 @@ struct TURNAuthenticationTests {
         bytes[bytes.count - 1] ^= 1
         #expect(script.receive(bytes) == .dropped)
         #expect(script.ends.isEmpty)
+        // RFC 8489 §6.3.4.
+        #expect(script.receive(STUNMessage(.error, .allocate, transactionID: id).encoded()) == .handled)
+        script.drain()
+        #expect(script.ends == [.malformed])
     }
 }
