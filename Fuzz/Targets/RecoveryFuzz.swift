@@ -40,7 +40,7 @@ enum RecoveryFuzz {
             out.removeAll()
             link.transmit(into: &out, now: now)
             precondition(out.count < 4096, "more than a window at once")
-            precondition(link.bytesInFlight >= 0, "fewer than no bytes in flight")
+            precondition(link.statistics.bytesInFlight >= 0, "fewer than no bytes in flight")
             if let deadline = link.nextDeadline { precondition(deadline.nanoseconds > -1 << 40, "a deadline long ago") }
         }
     }

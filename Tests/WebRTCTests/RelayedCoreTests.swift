@@ -1,8 +1,9 @@
-// SPDX-License-Identifier: Apache-2.0
-@testable import ICE
 import Testing
 import WebRTC
 import Wire
+
+// SPDX-License-Identifier: Apache-2.0
+@testable import ICE
 
 @Suite("A connection over a relay", .serialized)
 struct RelayedCoreTests {

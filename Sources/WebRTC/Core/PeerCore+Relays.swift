@@ -46,9 +46,6 @@ extension PeerCore {
         ice.peek { $0.relayUsage } ?? []
     }
 
-    /// Whether relays are asked for at all.
-    var usesRelays: Bool { iceSettings.map { !$0.turnServers.isEmpty } ?? false }
-
     /// The largest datagram of ours, so that what a relay puts around it fits as well.
     var datagramSize: Int { configuration.maxDatagramSize - (usesRelays ? TURNClient.channelOverhead : 0) }
 

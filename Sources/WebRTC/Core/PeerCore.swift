@@ -164,6 +164,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var iceDatagrams: [Datagram] = []
     /// What ICE wants done for its relays.
     var relayRequests: [RelayRequest] = []
+    /// Whether relays are asked for at all.
+    var usesRelays = false
     var iceDeadline: Timestamp?
     /// The selected pair's addresses.
     var route: (source: SocketAddress, destination: SocketAddress)?
@@ -231,6 +233,7 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.pacTimeout = configuration.patience
         settings.stunServers = servers
         settings.turnServers = turnServers
+        usesRelays = !turnServers.isEmpty
         settings.transportPolicy = configuration.transportPolicy
         // Sockets are shared with other connections.
         settings.opensRelaySockets = true
