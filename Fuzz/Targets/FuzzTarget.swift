@@ -7,6 +7,8 @@
 public enum FuzzTarget: String, CaseIterable, Sendable {
     /// STUN messages, read, written and handed to an ICE agent.
     case stun
+    /// Messages of a TURN server, to a client and as a stream.
+    case turn
     /// Session descriptions, candidates and their out-of-band form.
     case sdp
     /// Messages of the Data Channel Establishment Protocol.
@@ -28,6 +30,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     public func run(_ bytes: [UInt8]) {
         switch self {
         case .stun: STUNFuzz.run(bytes)
+        case .turn: TURNFuzz.run(bytes)
         case .sdp: SDPFuzz.run(bytes)
         case .dcep: DCEPFuzz.run(bytes)
         case .dtls: DTLSFuzz.run(bytes)
@@ -43,6 +46,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     public var seeds: [[UInt8]] {
         switch self {
         case .stun: STUNFuzz.seeds
+        case .turn: TURNFuzz.seeds
         case .sdp: SDPFuzz.seeds
         case .dcep: DCEPFuzz.seeds
         case .dtls: DTLSFuzz.seeds

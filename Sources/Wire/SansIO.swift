@@ -8,12 +8,15 @@ public struct Datagram: Hashable, Sendable {
     public var destination: SocketAddress
     /// The UDP payload.
     public var payload: [UInt8]
+    /// The hops that it may take (IPv4 TTL, IPv6 hop limit); `nil` for the system's choice.
+    public var hopLimit: UInt8?
 
     /// A datagram from its parts.
-    public init(source: SocketAddress, destination: SocketAddress, payload: [UInt8]) {
+    public init(source: SocketAddress, destination: SocketAddress, payload: [UInt8], hopLimit: UInt8? = nil) {
         self.source = source
         self.destination = destination
         self.payload = payload
+        self.hopLimit = hopLimit
     }
 }
 

@@ -29,6 +29,10 @@ struct CorePair: ~Copyable {
     /// The part of the packets that arrive twice, and the most that one may take longer than another.
     var duplication = 0.0
     var jitter = Duration.zero
+    /// A relay of the offerer's, which answers a packet with another. With one no packet goes straight.
+    var relay: ((Datagram) -> Datagram?)?
+    /// The port of the offerer's socket toward it.
+    static let relayPort: UInt16 = 1003
     /// Packets from and to these addresses are lost.
     var deadAddresses: Set<SocketAddress> = []
     var entropy: Entropy
@@ -94,7 +98,13 @@ struct CorePair: ~Copyable {
         packets.removeAll { $0.due <= now }
         for packet in due {
             let (source, destination) = (packet.datagram.source, packet.datagram.destination)
-            if destination == Self.addresses.0 || destination == Self.otherAddress {
+            if let relay, ![Self.addresses.0.ip, Self.addresses.1.ip].contains(destination.ip) {
+                if let answer = relay(packet.datagram) { send(answer) }
+            } else if destination.port == Self.relayPort {
+                offerer.receive(packet.datagram.payload.span.bytes, from: source, to: destination, now: now)
+            } else if relay != nil, source == Self.addresses.0 || source == Self.addresses.1 {
+                continue
+            } else if destination == Self.addresses.0 || destination == Self.otherAddress {
                 offerer.receive(packet.datagram.payload.span.bytes, from: source, to: destination, now: now)
             } else {
                 answerer.receive(packet.datagram.payload.span.bytes, from: source, to: destination, now: now)
@@ -116,6 +126,10 @@ struct CorePair: ~Copyable {
 
     private mutating func take(isOfferer: Bool) -> Bool {
         for datagram in outbox.datagrams { send(datagram) }
+        for case .open(let link, .udp, _, _, _) in outbox.relayRequests where isOfferer {
+            let local = SocketAddress(ip: Self.addresses.0.ip, port: Self.relayPort)
+            offerer.relayOpened(link, local: local, now: now)
+        }
         for index in 0..<outbox.packets.count {
             guard let route = outbox.route else { break }
             send(

@@ -154,11 +154,11 @@ struct Checklist: Sendable {
         return unfrozen
     }
 
-    /// Takes off all pairs that were not checked yet (RFC 8445 §8.1.2); answers them.
-    mutating func conclude() -> [CheckPair] {
-        let dropped = pairs.filter { $0.state == .frozen || $0.state == .waiting }
-        pairs.removeAll { $0.state == .frozen || $0.state == .waiting }
-        triggered.removeAll()
+    /// Takes off the pairs that were not checked yet, but for these (RFC 8445 §8.1.2); answers them.
+    mutating func conclude(keeping kept: Set<Int>) -> [CheckPair] {
+        let dropped = pairs.filter { ($0.state == .frozen || $0.state == .waiting) && !kept.contains($0.id) }
+        pairs.removeAll { ($0.state == .frozen || $0.state == .waiting) && !kept.contains($0.id) }
+        triggered.removeAll { !kept.contains($0) }
         return dropped
     }
 

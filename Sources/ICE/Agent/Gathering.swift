@@ -4,6 +4,9 @@ internal import Wire
 /// Which servers were asked from which bases, and when the asking ends. Knows no sockets and sends nothing.
 ///
 ///     idle ──start──▶ running ──all done, answered, grace or deadline──▶ complete
+///
+/// A relay that has given a first answer is waited for until the deadline, since an allocation takes several; one that is
+/// silent no longer than any other server.
 struct Gathering: Sendable {
     /// One base asking one server.
     struct Request: Sendable {
@@ -17,9 +20,20 @@ struct Gathering: Sendable {
         var refreshAt: Timestamp?
     }
 
+    /// What became of asking a relay.
+    enum RelayState: Hashable, Sendable { case pending, asked, alive, done, failed }
+    /// What is to be asked next.
+    enum Next: Hashable, Sendable {
+        /// The request with this index.
+        case reflexive(Int)
+        /// The relay with this index.
+        case relay(Int)
+    }
+
     private enum Phase: Sendable { case idle, running, complete }
     private var phase = Phase.idle
     private(set) var requests: [Request] = []
+    private(set) var relays: [RelayState] = []
     private var nextRequest = Timestamp.zero
     private var deadline = Timestamp.distantFuture
     private var firstAnswer: Timestamp?
@@ -44,21 +58,31 @@ struct Gathering: Sendable {
         requests.append(Request(base: base, server: server, round: requests.count { $0.base == base }))
     }
 
-    /// The request to send now, if its time has come.
-    mutating func takeRequest(now: Timestamp, pacing: Duration) -> Int? {
-        guard phase == .running, nextRequest <= now, let index = nextPending else { return nil }
-        requests[index].state = .asked
-        lastAsked = now
-        nextRequest = now + pacing
-        return index
+    /// Adds a relay; the caller numbers them alike. One over a stream makes no binding in a NAT for UDP, which is what pacing is
+    /// for (RFC 8445 §B.1), and is asked at once.
+    mutating func addRelay(isAsked: Bool) {
+        relays.append(isAsked ? .asked : .pending)
     }
 
-    /// Every base asks its first server before any asks its second, and none asks once it has an answer.
-    private var nextPending: Int? {
+    /// What to ask now, if its time has come.
+    mutating func takeRequest(now: Timestamp, pacing: Duration) -> Next? {
+        guard phase == .running, nextRequest <= now, let next = nextPending else { return nil }
+        switch next {
+        case .reflexive(let index): requests[index].state = .asked
+        case .relay(let index): relays[index] = .asked
+        }
+        lastAsked = now
+        nextRequest = now + pacing
+        return next
+    }
+
+    /// Every base asks its first server before any asks its second, and none asks once it has an answer. Relays come last.
+    private var nextPending: Next? {
         let answered = answeredBases
-        return requests.indices
+        let reflexive = requests.indices
             .filter { requests[$0].state == .pending && !answered.contains(requests[$0].base) }
             .min { (requests[$0].round, $0) < (requests[$1].round, $1) }
+        return reflexive.map { .reflexive($0) } ?? relays.firstIndex(of: .pending).map { .relay($0) }
     }
 
     private var answeredBases: Set<Int> { Set(requests.filter { $0.state == .answered }.map(\.base)) }
@@ -78,6 +102,13 @@ struct Gathering: Sendable {
         return isFirst
     }
 
+    /// A relay gave an answer: its first, or all that there is to have of it.
+    mutating func relayAnswered(_ index: Int, _ state: RelayState, now: Timestamp) {
+        guard relays.indices.contains(index) else { return }
+        relays[index] = state
+        if state != .failed, firstAnswer == nil { firstAnswer = now }
+    }
+
     mutating func failed(_ index: Int) {
         if requests[index].state == .asked { requests[index].state = .failed }
         requests[index].refreshAt = nil
@@ -93,15 +124,16 @@ struct Gathering: Sendable {
     /// Ends gathering if it is time to; answers why, once.
     mutating func finish(now: Timestamp) -> ICEDecision.GatheringEnd? {
         guard phase == .running else { return nil }
+        let relaysAreDone = relays.allSatisfy { $0 == .done || $0 == .failed }
         let end: ICEDecision.GatheringEnd
-        if requests.isEmpty {
+        if requests.isEmpty, relays.isEmpty {
             end = .noServers
-        } else if requests.allSatisfy({ $0.state == .answered || $0.state == .failed }) {
+        } else if relaysAreDone, requests.allSatisfy({ $0.state == .answered || $0.state == .failed }) {
             end = .allDone
-        } else if Set(requests.map(\.base)).isSubset(of: answeredBases) {
+        } else if relaysAreDone, Set(requests.map(\.base)).isSubset(of: answeredBases) {
             // A dead server delays nobody: each base needs one answer.
             end = .answered
-        } else if let graceEnd, graceEnd <= now {
+        } else if let graceEnd, graceEnd <= now, !relays.contains(.alive) {
             end = .grace
         } else if deadline <= now {
             end = .deadline
@@ -116,6 +148,7 @@ struct Gathering: Sendable {
     mutating func stop() {
         phase = .complete
         requests.removeAll()
+        relays.removeAll()
     }
 
     /// Ends it because a pair is nominated, and lets bindings go that are of no use any more. Answers whether it ran.
@@ -129,6 +162,8 @@ struct Gathering: Sendable {
         let refresh = requests.compactMap(\.refreshAt).min()
         guard phase == .running else { return refresh }
         let pending = nextPending == nil ? nil : nextRequest
-        return [refresh, pending, graceEnd, deadline].compactMap { $0 }.min()
+        // A grace that a living relay outlasts is no deadline.
+        let grace = relays.contains(.alive) ? nil : graceEnd
+        return [refresh, pending, grace, deadline].compactMap { $0 }.min()
     }
 }

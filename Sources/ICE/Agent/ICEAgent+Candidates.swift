@@ -12,6 +12,11 @@ extension ICEAgent {
             note(.localCandidateDropped(address, reason))
             return
         }
+        sockets.append(address)
+        guard configuration.transportPolicy == .all else {
+            if gathering.isRunning { requestRelays(from: address) }
+            return
+        }
         // RFC 8445 §5.1.2.1: 65535 for the only address, and unique within a type. Sixteen are left below each for what
         // servers see of it.
         let preference = UInt16(clamping: 65535 - 16 * bases.count)
@@ -26,16 +31,21 @@ extension ICEAgent {
         if !isConcluded {
             for remote in remotes.indices where !remotes[remote].isLearned { formPair(base: base, remote: remote) }
         }
-        if gathering.isRunning { requestReflexive(base) }
+        if gathering.isRunning {
+            requestReflexive(base)
+            requestRelays(from: address)
+        }
     }
 
-    /// Begins to look for server-reflexive candidates, from the addresses added so far and those added until it ends.
+    /// Begins to look for server-reflexive and relayed candidates, from the addresses added so far and those added until it ends.
     public mutating func gather(now: Timestamp) {
         clock = max(clock, now)
         guard !gathering.isRunning, !gathering.isComplete else { return }
         gathering.start(
             now: clock, timeout: configuration.gatheringTimeout, grace: configuration.gatheringGrace)
         for base in bases.indices { requestReflexive(base) }
+        for socket in sockets { requestRelays(from: socket) }
+        requestStreamRelays()
     }
 
     /// Addresses in the order in which RFC 8421 §4 would have them added: IPv6 and IPv4 in turn, then link-local ones, then
@@ -61,7 +71,7 @@ extension ICEAgent {
         if address.ip.isMulticast { return .multicast }
         if address.port == 0 { return .portZero }
         if address.ip.isLoopback, !configuration.allowsLoopback { return .loopback }
-        if baseIndex(of: address) != nil { return .duplicate }
+        if sockets.contains(address) || baseIndex(of: address) != nil { return .duplicate }
         return locals.count >= configuration.maximumCandidates ? .limit : nil
     }
 
@@ -97,7 +107,7 @@ extension ICEAgent {
         for remote in remotes.indices { notePruned(base: base, remote: remote) }
     }
 
-    private mutating func addLocal(_ candidate: ICECandidate, base: Int) {
+    mutating func addLocal(_ candidate: ICECandidate, base: Int) {
         guard let address = candidate.address else { return }
         locals.append(LocalCandidate(candidate: candidate, address: address, base: base))
         note(.localCandidateFound(candidate))
@@ -120,10 +130,12 @@ extension ICEAgent {
         return locals.count - 1
     }
 
-    /// Equal for equal kind, base address and server, and for nothing else (RFC 8445 §5.1.1.3). Classes are numbered
+    /// Equal for equal kind, base address, server and transport to it, and for nothing else (RFC 8445 §5.1.1.3). Classes are numbered
     /// as they come.
-    private mutating func foundation(_ kind: ICECandidate.Kind, base: IPAddress, server: IPAddress?) -> String {
-        let class_ = FoundationClass(kind: kind, base: base, server: server)
+    mutating func foundation(
+        _ kind: ICECandidate.Kind, base: IPAddress, server: IPAddress?, transport: TURNServer.Transport = .udp
+    ) -> String {
+        let class_ = FoundationClass(kind: kind, base: base, server: server, transport: transport)
         if let index = foundations.firstIndex(of: class_) { return String(index + 1) }
         foundations.append(class_)
         return String(foundations.count)
@@ -150,6 +162,7 @@ extension ICEAgent {
         nextCheck = clock
         pacDeadline = clock + configuration.pacTimeout
         setState(.checking)
+        holdChecks()
         let early = earlyChecks
         earlyChecks.removeAll()
         for check in early where check.ufrag == credentials.ufrag {
@@ -180,8 +193,9 @@ extension ICEAgent {
             remote = remotes.count - 1
             note(.remoteCandidateFound(candidate, .signalled))
         }
-        guard !isConcluded else { return }
+        guard !isConcluded || isLookingFurther else { return }
         for base in bases.indices { formPair(base: base, remote: remote) }
+        predict(after: candidate, at: address)
         for local in locals where local.candidate.kind == .serverReflexive {
             notePruned(base: local.base, remote: remote)
         }
@@ -270,6 +284,12 @@ extension ICEAgent {
                 note(.pairPruned(base: bases[removed.base].address, remote: remotes[removed.remote].address, .limit))
             }
             note(.pairFormed(name(pair), pair.state, priority: pair.priority))
+            if let relay = bases[base].relay {
+                // RFC 8445 §7.2.1, and sooner: the peer's checks need it as well.
+                relays[relay].client.permit(remotes[remote].address, now: clock)
+                pumpRelay(relay)
+            }
+            open(pair)
             return pair.id
         case .redundant:
             note(.pairPruned(base: bases[base].address, remote: remotes[remote].address, .redundant))
@@ -303,4 +323,6 @@ struct FoundationClass: Hashable, Sendable {
     let kind: ICECandidate.Kind
     let base: IPAddress
     let server: IPAddress?
+    /// What carries packets to a relay.
+    let transport: TURNServer.Transport
 }

@@ -9,9 +9,11 @@ extension ICEAgent {
         while let (transaction, isOver) = transactions.nextDue(now: clock) {
             if isOver { timedOut(transaction) } else { retransmit(transaction) }
         }
+        if usesRelays { advanceRelays() }
+        guard !hasEnded else { return }
         advanceGathering()
         if case .deferred(let until) = nomination, until <= clock { evaluateNomination() }
-        if let nextCheck, nextCheck <= clock { performCheck() }
+        if let nextCheck, max(nextCheck, holdEnd) <= clock { performCheck() }
         advanceConsent()
         evaluateFailure()
     }
@@ -25,7 +27,8 @@ extension ICEAgent {
         }
         consider(transactions.nextDeadline)
         consider(gathering.nextDeadline)
-        if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(nextCheck) }
+        consider(relayDeadline)
+        if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(max(nextCheck, holdEnd)) }
         if case .deferred(let until) = nomination { consider(until) }
         if let consent {
             consider(consent.keepaliveDue)
@@ -40,6 +43,11 @@ extension ICEAgent {
     }
 
     // MARK: Checks
+
+    /// When checks may leave that no check of the peer's asked for.
+    private var holdEnd: Timestamp {
+        checklist.triggered.isEmpty ? heldUntil ?? Timestamp(nanoseconds: .min) : Timestamp(nanoseconds: .min)
+    }
 
     /// Ta fired (RFC 8445 §6.1.4.2).
     private mutating func performCheck() {
@@ -128,7 +136,9 @@ extension ICEAgent {
     /// servers there at once. Checks go on: ICMP is easily forged (RFC 8445 §7.2.5.2.2), and a peer may yet bind its socket.
     public mutating func receiveUnreachable(_ destination: SocketAddress, from local: SocketAddress, now: Timestamp) {
         clock = max(clock, now)
-        guard !hasEnded, let base = baseIndex(of: local) else { return }
+        guard !hasEnded else { return }
+        relayUnreachable(destination, from: local)
+        guard let base = baseIndex(of: local) else { return }
         let hit = transactions.entries.filter { $0.base == base && $0.destination == destination }
         for case .gather(let request) in hit.map(\.purpose) {
             transactions.removeAll { $0.purpose == .gather(request: request) }
@@ -139,7 +149,11 @@ extension ICEAgent {
     // MARK: Gathering
 
     private mutating func advanceGathering() {
-        if let index = gathering.takeRequest(now: clock, pacing: pacing) { askServer(index, isRefresh: false) }
+        switch gathering.takeRequest(now: clock, pacing: pacing) {
+        case .reflexive(let index): askServer(index, isRefresh: false)
+        case .relay(let index): startRelay(index)
+        case nil: break
+        }
         while let index = gathering.takeRefresh(now: clock) { askServer(index, isRefresh: true) }
         if let end = gathering.finish(now: clock) { completeGathering(end) }
     }
@@ -150,6 +164,7 @@ extension ICEAgent {
         let open = gathering.requests.indices.filter { gathering.requests[$0].state == .asked }
         transactions.removeAll { open.map(Transaction.Purpose.gather).contains($0.purpose) }
         for index in open { gatheringFailed(index, .timeout) }
+        stopPendingRelays()
         note(.gatheringCompleted(end))
         outbox.append(.event(.gatheringComplete))
     }

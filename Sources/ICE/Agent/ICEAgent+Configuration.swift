@@ -8,6 +8,25 @@ extension ICEAgent {
         public var role: Role = .controlling
         /// Servers that are asked for reflexive addresses, all at once; whoever answers counts.
         public var stunServers: [SocketAddress] = []
+        /// Servers that are asked for relayed addresses, all at once: datagrams from each local address, streams once.
+        public var turnServers: [TURNServer] = []
+        /// What candidates there are.
+        public var transportPolicy = TransportPolicy.all
+        /// Whether each relay over UDP gets a socket of its own, which the driver opens (see ``RelayRequest``). It has to where agents
+        /// share sockets, since a server knows an allocation by the address that it is asked from (RFC 8656 §5), and then another
+        /// socket can be tried where an address is taken. Otherwise the agent's own sockets are used.
+        public var opensRelaySockets = false
+        /// What our NAT does, where that is known.
+        public var localNAT: NATBehavior?
+        /// How many ports after the one that a server saw are checked, where the peer's NAT takes another for each destination, one
+        /// after the other; 0 for none. Both sides' behaviour has to be known for it, see ``ICEAgent/setRemoteNAT(_:)``.
+        public var predictedPorts = 0
+        /// The hops that an answerer's first packet to each reflexive address may take: more than to its own NAT, fewer than to the
+        /// peer's; `nil` for no such packets. There are NATs, Linux's without a firewall among them, that take a stranger's packet to a
+        /// port for its owner and then give their own host another port.
+        public var openingHopLimit: UInt8?
+        /// How long an answerer with an opening limit leaves checking to the peer.
+        public var openingHold: Duration = .seconds(1)
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false
 
@@ -21,6 +40,9 @@ extension ICEAgent {
         public var pacesNomination = false
         /// How long a controlling agent waits for a better kind of pair once one works. Data flows meanwhile.
         public var nominationDelay: Duration = .milliseconds(100)
+        /// The same where the pair that works has a relay in it: long enough for checks to be lost twice on a direct way. Data
+        /// flows meanwhile, and a nominated pair stays.
+        public var relayNominationDelay: Duration = .seconds(2)
 
         /// When gathering ends, whatever servers do.
         public var gatheringTimeout: Duration = .seconds(2)
@@ -44,6 +66,8 @@ extension ICEAgent {
         public var maximumCandidates = 100
         /// Most remote candidates that are learned from checks.
         public var maximumLearnedCandidates = 32
+        /// Most relays that are asked.
+        public var maximumRelays = 8
         /// Most checks remembered until the peer's credentials are known.
         public var maximumEarlyChecks = 32
 
@@ -52,6 +76,15 @@ extension ICEAgent {
 
         /// The values above.
         public init() {}
+    }
+
+    /// What ways to the peer are used: those of W3C's RTCIceTransportPolicy.
+    public enum TransportPolicy: String, Sendable, Hashable {
+        /// Direct ones first, relays where there is no other.
+        case all
+        /// Relays alone. No packet goes to an address of the peer's or to a STUN server, no packet of the peer's is answered that comes
+        /// another way, and no address of this host stands in any candidate.
+        case relay
     }
 
     /// Who chooses the pair (RFC 8445 §6.1.1).
@@ -95,6 +128,9 @@ extension ICEAgent {
         case gatheringComplete
         /// Data goes here from now on. May come again until a pair is nominated.
         case selectedPair(ICECandidatePair)
+        /// The driver is to do something for a relay. None comes without ``Configuration/turnServers`` that are reached over streams,
+        /// or with ``Configuration/opensRelaySockets``.
+        case relay(RelayRequest)
         /// See ``Configuration/reportsDecisions``.
         case decision(ICEDecision)
     }

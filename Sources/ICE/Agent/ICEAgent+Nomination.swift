@@ -9,7 +9,10 @@ extension ICEAgent {
     /// The valid pairs changed: takes the best for data, and for nomination.
     mutating func evaluateSelection() {
         guard !hasEnded else { return }
-        guard !isConcluded else { return }
+        guard !isConcluded else {
+            renominate()
+            return
+        }
         let best = checklist.pairs.first { $0.isValid }
         if let best {
             select(best)
@@ -27,12 +30,13 @@ extension ICEAgent {
     /// Chooses and nominates, if this agent is to and the time has come (RFC 8445 §8.1.1).
     mutating func evaluateNomination() {
         guard role == .controlling, let best = checklist.pairs.first(where: \.isValid) else { return }
+        let delay = kindRank(best) == 0 ? configuration.relayNominationDelay : configuration.nominationDelay
         switch nomination {
         case .inProgress, .done:
             return
         case .none:
-            if mayImprove(on: best), configuration.nominationDelay > .zero {
-                let until = clock + configuration.nominationDelay
+            if mayImprove(on: best), delay > .zero {
+                let until = clock + delay
                 nomination = .deferred(until: until)
                 note(.nominationDeferred(name(best), until: until))
                 return
@@ -43,6 +47,9 @@ extension ICEAgent {
                 nominate(best, .best)
             } else if until <= clock {
                 nominate(best, .waitedLongEnough)
+            } else {
+                // A pair without a relay need not wait as long as the one before it.
+                nomination = .deferred(until: min(until, clock + delay))
             }
         }
     }
@@ -60,6 +67,26 @@ extension ICEAgent {
         min(
             locals[pair.validLocal ?? bases[pair.base].host].candidate.kind.preference,
             remotes[pair.remote].candidate.kind.preference)
+    }
+
+    /// Tells that the peer lets a direct pair take the place of a nominated one with a relay in it, as this agent does. RFC 8445
+    /// §8.1.1 has one nomination only, so that both have to know. Before the peer's credentials.
+    public mutating func allowRenomination() {
+        mayRenominate = true
+    }
+
+    /// Whether the nominated pair has a relay in it and a direct one may still replace it.
+    var isLookingFurther: Bool {
+        guard mayRenominate, case .done(let id) = nomination, let pair = checklist[id: id] else { return false }
+        return kindRank(pair) == 0
+    }
+
+    /// Nominates a direct pair after a relayed one.
+    private mutating func renominate() {
+        guard role == .controlling, isLookingFurther,
+            let best = checklist.pairs.first(where: { $0.isValid && kindRank($0) > 0 })
+        else { return }
+        nominate(best, .direct)
     }
 
     private mutating func nominate(_ pair: CheckPair, _ reason: ICEDecision.NominationReason) {
@@ -88,16 +115,21 @@ extension ICEAgent {
 
     /// Stops what is not needed any more (RFC 8445 §8.1.2).
     private mutating func conclude(keeping id: Int) {
-        for dropped in checklist.conclude() {
+        let kept =
+            isLookingFurther ? Set(checklist.pairs.filter { $0.isPending && kindRank($0) > 0 }.map(\.id)) : []
+        for dropped in checklist.conclude(keeping: kept) {
             note(
                 .pairPruned(
                     base: bases[dropped.base].address, remote: remotes[dropped.remote].address, .concluded))
         }
-        transactions.cancel { if case .check = $0.purpose { true } else { false } }
+        transactions.cancel { if case .check(let pair, _) = $0.purpose { !kept.contains(pair) } else { false } }
         // RFC 8838 §13: nothing is trickled after nomination.
         if gathering.conclude() { completeGathering(.nominated) }
         // RFC 8445 §8.3.1.
-        if quietAt == nil { quietAt = clock + .seconds(3) }
+        if quietAt == nil || mayRenominate {
+            quietAt = clock + .seconds(3)
+            hasTidiedRelays = false
+        }
     }
 
     /// Makes a pair the one for data.
@@ -105,6 +137,10 @@ extension ICEAgent {
         let isNew = selected != pair.id
         if isNew {
             selected = pair.id
+            if let relay = bases[pair.base].relay {
+                relays[relay].client.bind(remotes[pair.remote].address, now: clock)
+                pumpRelay(relay)
+            }
             consent = ConsentMonitor(pair: pair.id, now: clock, configuration: configuration, entropy: &entropy)
         }
         if state == .checking || isNew && state == .disconnected { setState(.connected) }

@@ -72,9 +72,11 @@ extension ICEAgent {
         // Once a pair is nominated, only a nominating peer moves this agent (RFC 8445 §8.1.1, aggressive nomination), and
         // that for three seconds (§8.3.1).
         if case .done = nomination {
-            guard useCandidate else { return }
-            if let quietAt, clock >= quietAt, !isSelected(base: base, source) { return }
+            guard useCandidate || isLookingFurther else { return }
+            if let quietAt, clock >= quietAt, !isSelected(base: base, source), !isLookingFurther { return }
         }
+        // The peer has opened its NAT.
+        heldUntil = nil
         guard let remote = learnRemote(source, priority: priority ?? 0),
             let id = formPair(base: base, remote: remote), let pair = checklist[id: id]
         else { return }

@@ -9,7 +9,8 @@ public import Wire
 /// A full ICE agent for one data stream of one component (RFC 8445), with trickle (RFC 8838), consent (RFC 7675) and
 /// patience (RFC 8863), as a value without I/O.
 ///
-/// Addresses are those of bound UDP sockets; datagrams name the socket they leave from. Many agents may share a socket:
+/// Addresses are those of bound UDP sockets; datagrams name the socket they leave from. With TURN servers the driver may have to
+/// open more of them, and streams: see ``RelayRequest``. Many agents may share a socket:
 /// requests are told apart by ``STUNMessage/recipientUfrag(in:)``, responses by ``ownsTransaction(_:)``, other packets by
 /// ``mayReceiveData(from:to:)``.
 ///
@@ -60,14 +61,29 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     var hasCheckedAgain = false
     /// When answers alone are given to checks of other pairs than the nominated one (RFC 8445 §8.3.1).
     var quietAt: Timestamp?
+    /// The local addresses that servers are asked from; with the policy `relay` they are no bases.
+    var sockets: [SocketAddress] = []
+    var relays: [Relay] = []
+    var lastLink = 0
+    var hasTidiedRelays = false
+    var relayedPackets: [RelayedPacket] = []
+    var relayedHead = 0
+    /// What the peer's NAT does, where that is known.
+    var remoteNAT: NATBehavior?
+    /// Whether both sides let a direct pair take the place of a nominated one with a relay in it.
+    var mayRenominate = false
+    /// Until when no checks are sent but those that the peer's bring about.
+    var heldUntil: Timestamp?
 
-    /// A local socket.
+    /// Where checks come from and are sent from: a local socket, or an address that a relay lends.
     struct Base {
         let address: SocketAddress
         /// Bits 8 to 23 of the priorities of candidates with this base.
         let preference: UInt16
-        /// The candidate of the socket itself.
+        /// The candidate of the address itself.
         let host: Int
+        /// The relay that lends it.
+        var relay: Int?
     }
 
     struct LocalCandidate {
@@ -162,10 +178,31 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) {
         clock = max(clock, now)
-        guard !hasEnded, let base = baseIndex(of: destination) else {
+        guard !hasEnded else {
             counters.ignored += 1
             return
         }
+        if usesRelays {
+            switch unwrap(bytes, from: source, to: destination, now: now) {
+            case .direct:
+                break
+            case .consumed:
+                return
+            case .relayed(let peer, let address, let range):
+                guard let base = baseIndex(of: address) else { return }
+                receiveMessage(bytes.extracting(range), from: peer, base: base)
+                return
+            }
+        }
+        guard let base = baseIndex(of: destination) else {
+            counters.ignored += 1
+            return
+        }
+        receiveMessage(bytes, from: source, base: base)
+    }
+
+    mutating func receiveMessage(_ bytes: RawSpan, from source: SocketAddress, base: Int) {
+        guard !hasEnded else { return }
         guard let message = try? STUNMessage(decoding: bytes) else {
             counters.malformed += 1
             return
@@ -210,6 +247,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     var hasEnded: Bool { state == .failed || state == .closed }
 
     mutating func end(_ final: State) {
+        releaseAllRelays()
         transactions.removeAll()
         earlyChecks.removeAll()
         consent = nil
@@ -233,6 +271,11 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     }
 
     mutating func transmit(_ payload: [UInt8], from base: Int, to destination: SocketAddress) {
+        if let relay = bases[base].relay {
+            relays[relay].client.send(payload, to: destination, now: clock)
+            pumpRelay(relay)
+            return
+        }
         outbox.append(
             .transmit(Datagram(source: bases[base].address, destination: scoped(destination, base), payload: payload)))
     }

@@ -19,10 +19,21 @@ extension ICEDecision.Action: CustomStringConvertible {
         case .serverAnswered(let server, let base, let mapped): "server \(server) sees \(base) as \(mapped)"
         case .serverFailed(let server, let base, let reason): "server \(server) from \(base) failed: \(reason)"
         case .gatheringCompleted(let end): "gathering complete: \(end.rawValue)"
+        case .relayAsked(let server, let transport): "asks relay \(server) over \(transport.rawValue)"
+        case .relayAllocated(let server, let relayed, let mapped):
+            "relay \(server) lends \(relayed.map(\.description).joined(separator: ", "))"
+                + (mapped.map { ", sees us as \($0)" } ?? "")
+        case .relayFailed(let server, let reason): "relay \(server) failed: \(reason)"
+        case .relayReleased(let server): "relay \(server) not needed any more"
+        case .relayPermitted(let server, let ip): "relay \(server) lets \(ip) through"
+        case .relayRefused(let server, let ip, let reason): "relay \(server) does not let \(ip) through: \(reason)"
+        case .relayChannelBound(let server, let peer, let channel):
+            "relay \(server) binds channel 0x\(String(channel, radix: 16)) to \(peer)"
         case .pairFormed(let name, let state, let priority):
             "pair \(name) formed, \(state.rawValue), priority \(priority)"
         case .pairPruned(let base, let remote, let reason): "pair \(base) → \(remote) left out: \(reason.rawValue)"
         case .pairUnfrozen(let name): "pair \(name) unfrozen"
+        case .openingSent(let name, let limit): "opens \(name) with \(limit) hops"
         case .checksStarted(let pairs, let pacing): "checks start: \(pairs) pairs, one every \(pacing)"
         case .checkSent(let name, let id, let reason): "check \(name) sent, \(reason.rawValue), transaction \(id)"
         case .checkRetransmitted(let name, let id, let attempt):
@@ -65,6 +76,7 @@ extension ICEDecision.FailureReason: CustomStringConvertible {
         case .refused(let code): "refused \(code)"
         case .malformed: "unusable answer"
         case .unreachable: "unreachable"
+        case .relay(let reason): "relay: \(reason)"
         }
     }
 }

@@ -30,12 +30,29 @@ public struct ICEDecision: Hashable, Sendable {
         /// No more local candidates will come.
         case gatheringCompleted(GatheringEnd)
 
+        /// A TURN server is asked for relayed addresses.
+        case relayAsked(SocketAddress, TURNServer.Transport)
+        /// It lends these, and sees us as `mapped`.
+        case relayAllocated(SocketAddress, relayed: [SocketAddress], mapped: SocketAddress?)
+        /// It is of no use, or not any more.
+        case relayFailed(SocketAddress, TURNFailure)
+        /// Its addresses are given back.
+        case relayReleased(SocketAddress)
+        /// It lets packets of a peer's address through.
+        case relayPermitted(SocketAddress, IPAddress)
+        /// It does not.
+        case relayRefused(SocketAddress, IPAddress, TURNFailure)
+        /// A peer has a channel there.
+        case relayChannelBound(SocketAddress, SocketAddress, channel: UInt16)
+
         /// A pair entered the checklist.
         case pairFormed(ICECandidatePair.Name, ICECandidatePair.State, priority: UInt64)
         /// A pair was left out or taken off the checklist.
         case pairPruned(base: SocketAddress, remote: SocketAddress, PruneReason)
         /// A frozen pair may now be checked.
         case pairUnfrozen(ICECandidatePair.Name)
+        /// A packet left that is to end before the peer's NAT.
+        case openingSent(ICECandidatePair.Name, hopLimit: UInt8)
         /// Checks begin.
         case checksStarted(pairs: Int, pacing: Duration)
 
@@ -81,6 +98,8 @@ public struct ICEDecision: Hashable, Sendable {
         case signalled
         /// A check came from it.
         case check
+        /// The peer's NAT is likely to use it next.
+        case predicted
     }
 
     /// Why an address or a candidate is not used.
@@ -140,6 +159,8 @@ public struct ICEDecision: Hashable, Sendable {
         case malformed
         /// The network says that nobody listens there.
         case unreachable
+        /// The relay does not do what is needed for it.
+        case relay(TURNFailure)
     }
 
     /// Why a response was taken for none.
@@ -166,6 +187,8 @@ public struct ICEDecision: Hashable, Sendable {
         case best
         /// Something better might have come but took too long.
         case waitedLongEnough
+        /// It takes the place of one with a relay in it.
+        case direct
     }
 
     /// Why gathering ended.
@@ -192,5 +215,7 @@ public struct ICEDecision: Hashable, Sendable {
         case allPairsFailed
         /// The peer stopped answering, or revoked its consent.
         case consentLost
+        /// The relay that the chosen pair goes over is gone.
+        case relayLost
     }
 }

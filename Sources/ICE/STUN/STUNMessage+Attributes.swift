@@ -90,7 +90,7 @@ extension STUNMessage {
         attributes.append(STUNAttribute(.unknownAttributes, writer.bytes))
     }
 
-    private static func address(_ value: [UInt8], mask: STUNTransactionID?) -> SocketAddress? {
+    static func address(_ value: [UInt8], mask: STUNTransactionID?) -> SocketAddress? {
         guard value.count >= 8 else { return nil }
         var port = UInt16(value[2]) << 8 | UInt16(value[3])
         var ip: IPAddress

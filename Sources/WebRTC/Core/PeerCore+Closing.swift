@@ -95,6 +95,8 @@ extension PeerCore {
             for _ in 0..<2 { waiting.append(last.span.bytes) }
         }
         ice?.close()
+        closeAgent(restart.offered.take())
+        closeAgent(restart.previous.take())
         restart = ICERestart()
         remoteNames = RemoteNames()
         pumpICE()

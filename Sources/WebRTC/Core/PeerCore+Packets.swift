@@ -16,6 +16,14 @@ extension PeerCore {
     ) {
         transport.packetsReceived &+= 1
         transport.bytesReceived &+= UInt64(bytes.byteCount)
+        if usesRelays, receiveFromRelay(bytes, from: source, to: destination, now: now) { return }
+        receivePacket(bytes, from: source, to: destination, now: now)
+    }
+
+    /// Takes a packet that came from a peer, over whatever way, to an address of ours or one that a relay lends us.
+    mutating func receivePacket(
+        _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
+    ) {
         // RFC 7983 §7.
         switch bytes.byte(at: 0) ?? 0xFF {
         case 0...3:
@@ -151,6 +159,8 @@ extension PeerCore {
 
     private mutating func takeDatagrams(into outbox: inout PeerOutbox) {
         swap(&outbox.datagrams, &iceDatagrams)
+        swap(&outbox.relayRequests, &relayRequests)
+        outbox.stream = nil
         guard let pair = route, dtls != nil else {
             // The path is lost and a new one looked for: SCTP sends again what matters.
             if isDTLSConnected { dtls?.withOutgoing { $0.removeAll() } }
@@ -162,6 +172,7 @@ extension PeerCore {
             swap(&waiting, &outbox.packets)
         }
         takeMedia(into: &outbox.packets)
+        if usesRelays { sendToRelay(pair, &outbox) }
         transport.packetsSent &+= UInt64(outbox.packets.count)
         transport.bytesSent &+= UInt64(outbox.packets.byteCount)
     }
@@ -208,6 +219,8 @@ extension PeerCore {
             route = (pair.localAddress, pair.remoteAddress)
             selection = (isNew, pair.roundTripTime)
             events.append(.selectedPair(pair))
+        case .relay(let request):
+            relayRequests.append(request)
         case .decision(let decision):
             events.append(.decision(decision))
         }

@@ -108,6 +108,7 @@ extension PeerCore {
         hasLocalOffer = false
         if let ufrag = restart.offered.peek({ $0.localCredentials.ufrag }) {
             restart.isWanted = true
+            closeAgent(restart.offered.take())
             restart.offered = nil
             events.append(.ufragRetired(ufrag))
         }
@@ -152,7 +153,7 @@ extension PeerCore {
 
     private mutating func retirePrevious() {
         guard let ufrag = restart.previous.peek({ $0.localCredentials.ufrag }) else { return }
-        restart.previous = nil
+        closeAgent(restart.previous.take())
         restart.end = nil
         events.append(.ufragRetired(ufrag))
     }
@@ -196,6 +197,7 @@ extension PeerCore {
             case .event(.localCandidate(let candidate)):
                 report(candidate, ufrag: restart.offered.peek { $0.localCredentials.ufrag })
             case .event(.gatheringComplete): events.append(.gatheringComplete)
+            case .event(.relay(let request)): relayRequests.append(request)
             case .event(.decision(let decision)): events.append(.decision(decision))
             case .event: break
             case .wait(let deadline):
@@ -207,6 +209,7 @@ extension PeerCore {
             switch output {
             case .transmit(let datagram): iceDatagrams.append(datagram)
             case .event(.stateChanged(let new)): previousChanged(new)
+            case .event(.relay(let request)): relayRequests.append(request)
             case .event(.decision(let decision)): events.append(.decision(decision))
             case .event: break
             case .wait(let deadline):

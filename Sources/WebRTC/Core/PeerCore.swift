@@ -118,6 +118,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var maxDatagramSize = 1200
         /// Whether losses are recovered below SCTP toward peers that can, see ``ReliableLink``.
         public var recoversLosses = true
+        /// Whether ways without a relay are used.
+        public var transportPolicy = ICEAgent.TransportPolicy.all
 
         /// A configuration with the defaults above.
         public init(certificate: DTLSCertificate) {
@@ -160,6 +162,10 @@ public struct PeerCore: ~Copyable, Sendable {
     var sctpPackets = PacketBuffer()
     /// What ICE wants sent.
     var iceDatagrams: [Datagram] = []
+    /// What ICE wants done for its relays.
+    var relayRequests: [RelayRequest] = []
+    /// Whether relays are asked for at all.
+    var usesRelays = false
     var iceDeadline: Timestamp?
     /// The selected pair's addresses.
     var route: (source: SocketAddress, destination: SocketAddress)?
@@ -211,9 +217,10 @@ public struct PeerCore: ~Copyable, Sendable {
         remote?.messageSizeLimit ?? Int(SessionDescription.defaultMaxMessageSize)
     }
 
-    /// Makes the ICE agent and begins to gather on these sockets and from these STUN servers.
+    /// Makes the ICE agent and begins to gather on these sockets, from these STUN servers and these relays.
     public mutating func start(
-        as side: Side, localAddresses: [SocketAddress], servers: [SocketAddress], now: Timestamp
+        as side: Side, localAddresses: [SocketAddress], servers: [SocketAddress], turnServers: [TURNServer] = [],
+        now: Timestamp
     ) throws(PeerConnectionError) {
         guard self.side == nil, state == .new else {
             throw PeerConnectionError(.invalidState, "a connection makes or takes one offer")
@@ -225,6 +232,11 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.gatheringTimeout = configuration.gatheringTimeout
         settings.pacTimeout = configuration.patience
         settings.stunServers = servers
+        settings.turnServers = turnServers
+        usesRelays = !turnServers.isEmpty
+        settings.transportPolicy = configuration.transportPolicy
+        // Sockets are shared with other connections.
+        settings.opensRelaySockets = true
         settings.reportsDecisions = configuration.reportsDecisions
         iceSettings = settings
         restart.addresses = localAddresses
@@ -322,7 +334,7 @@ public struct PeerCore: ~Copyable, Sendable {
     mutating func makeDTLS(now: Timestamp) {
         guard dtls == nil, let remote, state == .connecting else { return }
         var settings = DTLSTransport.Configuration()
-        settings.mtu = configuration.maxDatagramSize
+        settings.mtu = datagramSize
         settings.keyLog = configuration.keyLog
         settings.ciphers = configuration.ciphers
         do {
@@ -360,7 +372,7 @@ public struct PeerCore: ~Copyable, Sendable {
         var settings = DataChannelMultiplexer.Configuration(role: role == .client ? .client : .server)
         settings.association.remotePort = remote?.sctpPort ?? 5000
         // RFC 8261 §5: a packet fits one record, a record one datagram. Chunks come in multiples of four bytes.
-        settings.association.maxPacketSize = (configuration.maxDatagramSize - DTLSTransport.recordOverhead) & ~3
+        settings.association.maxPacketSize = (datagramSize - DTLSTransport.recordOverhead) & ~3
         // Older Pions drop an INIT with a parameter that they do not know, against RFC 9260 §3.2.1; so only those see
         // RFC 9653's that are like us.
         settings.association.acceptsZeroChecksum = remote?.linkVersion != nil
@@ -376,7 +388,7 @@ public struct PeerCore: ~Copyable, Sendable {
         if let handle = channels?.handle { events.append(.associationCreated(handle)) }
         if configuration.recoversLosses, remote?.linkVersion == RecoveredChannels.version {
             recovered = RecoveredChannels(
-                settings, maxPacketSize: configuration.maxDatagramSize - DTLSTransport.recordOverhead)
+                settings, maxPacketSize: datagramSize - DTLSTransport.recordOverhead)
         }
         let waiting = pending
         pending = []

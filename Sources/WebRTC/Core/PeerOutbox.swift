@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import ICE
 public import SCTP
 public import Wire
 
@@ -7,10 +8,14 @@ public import Wire
 public struct PeerOutbox: ~Copyable, Sendable {
     /// Datagrams of ICE, each with its own path.
     public var datagrams: [Datagram] = []
-    /// DTLS datagrams, all for ``route``.
+    /// DTLS datagrams, all for ``route``, or messages for ``stream``.
     public var packets = PacketBuffer()
-    /// The selected path, `nil` before there is one.
+    /// The selected path as the next hop sees it, `nil` before there is one: over a relay it leads to the server.
     public var route: (source: SocketAddress, destination: SocketAddress)?
+    /// The stream to a relay that the packets go over, where there is one; ``route`` does not count then.
+    public var stream: RelayLink?
+    /// Sockets and streams toward relays that are to be opened, and bytes for them.
+    public var relayRequests: [RelayRequest] = []
     /// What happened, in order.
     public var events: [PeerCore.Event] = []
     /// The channel and kind of a message that arrived after those events; its bytes are in ``message``.
@@ -33,6 +38,7 @@ public struct PeerOutbox: ~Copyable, Sendable {
     /// Forgets what was sent and told. The packets' memory is given back for other connections to use.
     public mutating func removeAll() {
         datagrams.removeAll(keepingCapacity: true)
+        relayRequests.removeAll(keepingCapacity: true)
         packets.release()
         events.removeAll(keepingCapacity: true)
         arrival = nil

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Wire
+
+// What helps where NATs are hard, each behind a switch of the configuration and told as a decision:
+//
+//     the peer's mapping depends on the destination, its ports follow each other, and our filter looks at ports:
+//         the ports after the one that a server saw are checked as well; our checks open our filter for those of the peer
+//     the peer's NAT takes a stranger's packet for the owner of a port:
+//         the answerer opens its own NAT with packets that end on the way, and has the offerer check first
+extension ICEAgent {
+    /// Tells what the peer's NAT does, where that is known. Before the peer's credentials and candidates.
+    public mutating func setRemoteNAT(_ behavior: NATBehavior) {
+        remoteNAT = behavior
+    }
+
+    // MARK: - Port prediction
+
+    /// Whether the ports that the peer's NAT will choose for us can be told, and need to be: our filter lets in what comes from
+    /// a port only after a packet to it.
+    private var canPredict: Bool {
+        guard configuration.predictedPorts > 0, let remoteNAT, remoteNAT.mapping != .endpointIndependent,
+            remoteNAT.allocation != .random
+        else { return false }
+        guard let own = configuration.localNAT else { return true }
+        // Two mappings that depend on the destination would each have to guess the other's guess.
+        return own.mapping == .endpointIndependent && own.filtering == .addressAndPortDependent
+    }
+
+    /// Adds the addresses that the peer's NAT is likely to give to its checks of ours, after a reflexive candidate.
+    mutating func predict(after candidate: ICECandidate, at address: SocketAddress) {
+        guard candidate.kind == .serverReflexive, canPredict, let remoteNAT else { return }
+        var ports: [UInt16] = []
+        if remoteNAT.allocation == .preserving {
+            if let inner = candidate.relatedAddress?.port, inner != 0 { ports.append(inner) }
+        } else {
+            // Each new destination takes the next port: other servers' and other candidates' come before ours.
+            ports = (1...configuration.predictedPorts).map { address.port &+ UInt16(truncatingIfNeeded: $0) }
+        }
+        for (index, port) in ports.enumerated() where port != 0 {
+            let guess = SocketAddress(ip: address.ip, port: port)
+            guard remoteIndex(of: guess) == nil, remotes.count < configuration.maximumCandidates else { continue }
+            let step = UInt32(index + 1)
+            let predicted = ICECandidate(
+                foundation: "\(candidate.foundation.prefix(20))next\(step)",
+                priority: candidate.priority > step ? candidate.priority - step : 1, address: guess,
+                kind: .serverReflexive)
+            remotes.append(RemoteCandidate(candidate: predicted, address: guess, isLearned: true))
+            note(.remoteCandidateFound(predicted, .predicted))
+            for base in bases.indices where bases[base].relay == nil { formPair(base: base, remote: remotes.count - 1) }
+        }
+    }
+
+    // MARK: - Opening packets
+
+    /// Whether this side opens its NAT without reaching the peer's. The offerer need not: its first check comes when the answerer
+    /// has done so.
+    private var opensSilently: Bool {
+        configuration.openingHopLimit != nil && role == .controlled
+            && remoteNAT?.filtering != .endpointIndependent
+    }
+
+    /// Sends a packet that makes a mapping in our NAT and ends before the peer's.
+    mutating func open(_ pair: CheckPair) {
+        guard opensSilently, let limit = configuration.openingHopLimit, bases[pair.base].relay == nil else { return }
+        let remote = remotes[pair.remote]
+        guard remote.candidate.kind == .serverReflexive, !remote.address.ip.isPrivate else { return }
+        let indication = STUNMessage(.indication, transactionID: STUNTransactionID(using: &entropy))
+        outbox.append(
+            .transmit(
+                Datagram(
+                    source: bases[pair.base].address, destination: remote.address, payload: indication.encoded(),
+                    hopLimit: limit)))
+        note(.openingSent(name(pair), hopLimit: limit))
+    }
+
+    /// Checks wait for those of the peer.
+    mutating func holdChecks() {
+        guard opensSilently, configuration.openingHold > .zero else { return }
+        heldUntil = clock + configuration.openingHold
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+public import ICE
+public import Wire
+
+// Over a relay everything has one more envelope:
+//
+//     server ──▶ ICEAgent.unwrap ──▶ receivePacket, as if it had come to the relayed address
+//     DTLS's packets ──▶ ICEAgent.wrap ──▶ outbox.packets, for the server
+extension PeerCore {
+    /// Tells that a socket or stream that ``PeerOutbox/relayRequests`` asked for is open.
+    public mutating func relayOpened(_ link: RelayLink, local: SocketAddress, now: Timestamp) {
+        if ice.peek({ $0.localCredentials.ufrag == link.ufrag }) ?? false {
+            ice?.relayOpened(link, local: local, now: now)
+        } else {
+            restart.offered?.relayOpened(link, local: local, now: now)
+            restart.previous?.relayOpened(link, local: local, now: now)
+        }
+        pumpICE()
+    }
+
+    /// Tells that such a socket or stream is closed, or could not be opened.
+    public mutating func relayClosed(_ link: RelayLink, _ reason: TURNFailure = .streamClosed, now: Timestamp) {
+        ice?.relayClosed(link, reason, now: now)
+        restart.offered?.relayClosed(link, reason, now: now)
+        restart.previous?.relayClosed(link, reason, now: now)
+        pumpICE()
+    }
+
+    /// Takes bytes of a stream from a relay, as they came.
+    public mutating func receive(_ bytes: RawSpan, over link: RelayLink, now: Timestamp) {
+        transport.packetsReceived &+= 1
+        transport.bytesReceived &+= UInt64(bytes.byteCount)
+        ice?.receive(bytes, over: link, now: now)
+        restart.offered?.receive(bytes, over: link, now: now)
+        restart.previous?.receive(bytes, over: link, now: now)
+        while let packet = ice?.nextRelayedPacket() ?? restart.previous?.nextRelayedPacket()
+            ?? restart.offered?.nextRelayedPacket()
+        {
+            receivePacket(packet.payload.span.bytes, from: packet.source, to: packet.destination, now: now)
+        }
+        pumpICE()
+    }
+
+    /// What went over relays so far, of the current agent.
+    public var relayUsage: [(server: SocketAddress, relayed: [SocketAddress], counters: TURNClient.Counters)] {
+        ice.peek { $0.relayUsage } ?? []
+    }
+
+    /// The largest datagram of ours, so that what a relay puts around it fits as well.
+    var datagramSize: Int { configuration.maxDatagramSize - (usesRelays ? TURNClient.channelOverhead : 0) }
+
+    /// Takes what a TURN server sent; `false` for any other packet.
+    mutating func receiveFromRelay(
+        _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
+    ) -> Bool {
+        var result = ice?.unwrap(bytes, from: source, to: destination, now: now) ?? .direct
+        if result == .direct {
+            result = restart.previous?.unwrap(bytes, from: source, to: destination, now: now) ?? .direct
+        }
+        if result == .direct {
+            result = restart.offered?.unwrap(bytes, from: source, to: destination, now: now) ?? .direct
+        }
+        switch result {
+        case .direct:
+            return false
+        case .consumed:
+            pumpICE()
+        case .relayed(let peer, let address, let range):
+            receivePacket(bytes.extracting(range), from: peer, to: address, now: now)
+        }
+        return true
+    }
+
+    /// Wraps what is to be sent, where the selected path starts at a relayed address.
+    mutating func sendToRelay(_ pair: (source: SocketAddress, destination: SocketAddress), _ outbox: inout PeerOutbox) {
+        let current = ice.peek { $0.relayRoute(from: pair.source) } ?? nil
+        let previous = current == nil ? restart.previous.peek { $0.relayRoute(from: pair.source) } ?? nil : nil
+        guard let route = current ?? previous else { return }
+        var packets = PacketBuffer()
+        swap(&packets, &outbox.packets)
+        if current != nil {
+            ice?.wrap(packets, from: pair.source, to: pair.destination, into: &outbox.packets)
+        } else {
+            restart.previous?.wrap(packets, from: pair.source, to: pair.destination, into: &outbox.packets)
+        }
+        outbox.route = (route.source, route.server)
+        outbox.stream = route.stream
+    }
+
+    /// Ends an agent, whose last words are to its relays.
+    mutating func closeAgent(_ leaving: consuming ICEAgent?) {
+        var agent = leaving
+        agent?.close()
+        while let output = agent?.nextOutput() {
+            switch output {
+            case .transmit(let datagram): iceDatagrams.append(datagram)
+            case .event(.relay(let request)): relayRequests.append(request)
+            case .event: break
+            case .wait: return
+            }
+        }
+    }
+}
