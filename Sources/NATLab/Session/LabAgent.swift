@@ -105,7 +105,7 @@ final class LabAgent {
                 connectedAt = now
                 nextData = now
             }
-        case .selectedPair, .decision: break
+        case .selectedPair, .decision, .relay: break
         }
     }
 }
