@@ -78,20 +78,8 @@ final class EndpointSocket: Sendable {
         var sockets: [EndpointSocket] = []
         var failure: NetIOError?
         for address in addresses {
-            do {
-                let socket =
-                    if let ports = configuration.portRange {
-                        try UDPSocket.bound(to: address, ports: ports)
-                    } else {
-                        try UDPSocket(bind: SocketAddress(ip: address, port: 0))
-                    }
-                let bound = EndpointSocket(socket: socket)
-                try socket.start(on: loop) { [weak bound] train in
-                    bound?.receive(train)
-                } onBatchEnd: { [weak bound] in
-                    bound?.batchEnded()
-                }
-                sockets.append(bound)
+            do throws(NetIOError) {
+                sockets.append(try open(address, ports: configuration.portRange, loop: loop))
             } catch {
                 failure = error
             }
@@ -103,6 +91,25 @@ final class EndpointSocket: Sendable {
                     ?? "this host has no address to bind but loopback (use --bind 127.0.0.1 for peers on this host)")
         }
         return sockets
+    }
+
+    /// A socket on an address.
+    static func open(
+        _ address: IPAddress, ports: ClosedRange<UInt16>?, loop: EventLoop
+    ) throws(NetIOError) -> EndpointSocket {
+        let socket =
+            if let ports {
+                try UDPSocket.bound(to: address, ports: ports)
+            } else {
+                try UDPSocket(bind: SocketAddress(ip: address, port: 0))
+            }
+        let bound = EndpointSocket(socket: socket)
+        try socket.start(on: loop) { [weak bound] train in
+            bound?.receive(train)
+        } onBatchEnd: { [weak bound] in
+            bound?.batchEnded()
+        }
+        return bound
     }
 
     func close() { socket.close() }

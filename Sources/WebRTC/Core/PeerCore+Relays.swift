@@ -46,6 +46,11 @@ extension PeerCore {
         ice.peek { $0.relayUsage } ?? []
     }
 
+    /// Ends the connection because as much was relayed as may be.
+    mutating func endForBudget(_ limit: UInt64) {
+        fail(.relayBudgetSpent, "\(transport.bytesRelayed) bytes went over relays, of \(limit) that may for a peer")
+    }
+
     /// The largest datagram of ours, so that what a relay puts around it fits as well.
     var datagramSize: Int { configuration.maxDatagramSize - (usesRelays ? TURNClient.channelOverhead : 0) }
 

@@ -120,6 +120,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var recoversLosses = true
         /// Whether ways without a relay are used.
         public var transportPolicy = ICEAgent.TransportPolicy.all
+        /// What our NAT does, where that is known; told to peers that have the words for it.
+        public var localNAT: NATBehavior?
 
         /// A configuration with the defaults above.
         public init(certificate: DTLSCertificate) {
@@ -166,6 +168,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var relayRequests: [RelayRequest] = []
     /// Whether relays are asked for at all.
     var usesRelays = false
+    /// Whether the selected path leads over a relay of either side.
+    var isRelayed = false
     var iceDeadline: Timestamp?
     /// The selected pair's addresses.
     var route: (source: SocketAddress, destination: SocketAddress)?
@@ -235,6 +239,8 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.turnServers = turnServers
         usesRelays = !turnServers.isEmpty
         settings.transportPolicy = configuration.transportPolicy
+        settings.localNAT = configuration.localNAT
+        settings.predictedPorts = Self.predictedPorts
         // Sockets are shared with other connections.
         settings.opensRelaySockets = true
         settings.reportsDecisions = configuration.reportsDecisions
@@ -245,6 +251,10 @@ public struct PeerCore: ~Copyable, Sendable {
         ice = makeAgent(settings, localAddresses, now: now)
         pumpICE()
     }
+
+    /// How many ports after the one that a server saw are checked, where the peer's NAT takes the next for each destination: the
+    /// checks of the pairs before, and what else is open behind that NAT meanwhile, take some.
+    private static let predictedPorts = 8
 
     /// An agent that gathers.
     mutating func makeAgent(
@@ -275,6 +285,10 @@ public struct PeerCore: ~Copyable, Sendable {
             own.sessionVersion = sessionVersion
             own.maxMessageSize = UInt64(configuration.maxMessageSize)
             own.dreamer = configuration.dreamerAttribute
+            if let nat = configuration.localNAT {
+                own.dreamer = own.dreamer ?? DreamerAttribute()
+                own.dreamer?.nat = DreamerAttribute.NAT(nat)
+            }
             if configuration.recoversLosses { own.linkVersion = RecoveredChannels.version }
             own.audioSource = audioSSRC.map { .init(ssrc: $0, cname: "dreamer") }
             if localKind == .offer { return remote?.subsequentOffer(own) ?? .offer(own) }
@@ -312,6 +326,7 @@ public struct PeerCore: ~Copyable, Sendable {
             throw PeerConnectionError(.dtlsFailed, "\(DTLSError.noUsableFingerprint)")
         }
         do {
+            if let nat = description.dreamer?.behavior { ice?.setRemoteNAT(nat) }
             try ice?.setRemote(credentials: credentials, lite: description.isICELite, now: now)
         } catch {
             throw PeerConnectionError(.invalidState, "\(error)")
