@@ -409,7 +409,7 @@ extension PeerConnection {
                 return state.sockets
             }
             transmit(sockets)
-            checkBudget()
+            noteRelayed()
             if onLoop {
                 for request in work.outbox.relayRequests { serve(request) }
                 deliver(sockets)
@@ -433,18 +433,22 @@ extension PeerConnection {
         }
     }
 
-    /// Ends the connection where more was relayed for its peer than may be.
-    private func checkBudget() {
+    /// Tells the budget what went over relays, and the core what may.
+    private func noteRelayed() {
         guard let budget = configuration.relayBudget else { return }
         let (bytes, certificate) = guarded.withLock { state in
             let bytes = state.core.transport.bytesRelayed
             let isKnown = work.relay.peer != nil || bytes == work.relay.bytes
             return (bytes, isKnown ? nil : state.core.remoteCertificate)
         }
-        if let certificate { work.relay.peer = SHA256.hash(certificate) }
+        if let certificate {
+            let peer = SHA256.hash(certificate)
+            work.relay.peer = peer
+            guarded.withLock { $0.core.relayAllowance = budget.allowance(for: peer) }
+        }
         guard let peer = work.relay.peer, bytes != work.relay.bytes else { return }
+        budget.add(bytes - work.relay.bytes, for: peer)
         work.relay.bytes = bytes
-        if !budget.note(bytes, for: peer) { guarded.withLock { $0.core.endForBudget(budget.limit) } }
     }
 
     private enum Next { case again, onLoop, done }
@@ -491,6 +495,7 @@ extension PeerConnection {
     private func handle(_ event: PeerCore.Event, _ sockets: [EndpointSocket]) {
         switch event {
         case .stateChanged(let new, let failure):
+            if failure?.code == .relayBudgetSpent, let peer = work.relay.peer { configuration.relayBudget?.spent(by: peer) }
             let (waiters, channels) = guarded.withLock { state in
                 state.state = new
                 state.failure = state.failure ?? failure
@@ -557,7 +562,6 @@ extension PeerConnection {
     private func leave(_ sockets: [EndpointSocket]) {
         timer.withLock { $0?.cancel() }
         relays.closeAll()
-        if let peer = work.relay.peer { configuration.relayBudget?.ended(peer) }
         for socket in sockets {
             socket.remove(self)
             endpoint.retire(socket)

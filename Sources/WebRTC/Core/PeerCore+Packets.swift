@@ -24,7 +24,7 @@ extension PeerCore {
     mutating func receivePacket(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) {
-        if isRelayed { transport.bytesRelayed &+= UInt64(bytes.byteCount) }
+        guard spend(bytes.byteCount) else { return }
         // RFC 7983 §7.
         switch bytes.byte(at: 0) ?? 0xFF {
         case 0...3:
@@ -175,10 +175,10 @@ extension PeerCore {
             swap(&waiting, &outbox.packets)
         }
         takeMedia(into: &outbox.packets)
+        if isRelayed, state != .failed, state != .closed, !spend(outbox.packets.byteCount) { outbox.packets.release() }
         if usesRelays { sendToRelay(pair, &outbox) }
         transport.packetsSent &+= UInt64(outbox.packets.count)
         transport.bytesSent &+= UInt64(outbox.packets.byteCount)
-        if isRelayed { transport.bytesRelayed &+= UInt64(outbox.packets.byteCount) }
     }
 
     // MARK: - Between the layers

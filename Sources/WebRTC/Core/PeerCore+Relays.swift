@@ -46,9 +46,16 @@ extension PeerCore {
         ice.peek { $0.relayUsage } ?? []
     }
 
-    /// Ends the connection because as much was relayed as may be.
-    mutating func endForBudget(_ limit: UInt64) {
-        fail(.relayBudgetSpent, "\(transport.bytesRelayed) bytes went over relays, of \(limit) that may for a peer")
+    /// Counts what goes over a relay. Where it would be more than may be the connection ends: `false`.
+    mutating func spend(_ byteCount: Int) -> Bool {
+        guard isRelayed else { return true }
+        let (total, isHuge) = transport.bytesRelayed.addingReportingOverflow(UInt64(byteCount))
+        guard !isHuge, total <= relayAllowance else {
+            fail(.relayBudgetSpent, "\(transport.bytesRelayed) bytes went over relays, as many as may for a peer")
+            return false
+        }
+        transport.bytesRelayed = total
+        return true
     }
 
     /// The largest datagram of ours, so that what a relay puts around it fits as well.

@@ -170,6 +170,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var usesRelays = false
     /// Whether the selected path leads over a relay of either side.
     var isRelayed = false
+    /// How many bytes may go over relays, see ``TransportCounters/bytesRelayed``.
+    var relayAllowance = UInt64.max
     var iceDeadline: Timestamp?
     /// The selected pair's addresses.
     var route: (source: SocketAddress, destination: SocketAddress)?

@@ -4,8 +4,16 @@ import Synchronization
 /// A ``TurnMonitor`` that the connections of a program share. A peer is told by the digest of its certificate, so that nobody
 /// gets a new budget by coming back.
 public final class RelayBudget: Sendable {
-    /// What a peer's count means, and the digest of the peer's certificate.
-    public typealias Observer = @Sendable (_ verdict: TurnMonitor<[UInt8]>.Verdict, _ peer: [UInt8]) -> Void
+    /// What a peer's count means.
+    public enum News: Hashable, Sendable {
+        /// A good part of the budget is gone; told once for each peer.
+        case warning(bytes: UInt64)
+        /// The budget is gone, but for less than a packet: the connection has ended.
+        case spent(bytes: UInt64)
+    }
+
+    /// Is told news with the digest of the peer's certificate.
+    public typealias Observer = @Sendable (_ news: News, _ peer: [UInt8]) -> Void
 
     private let monitor: Mutex<TurnMonitor<[UInt8]>>
     private let observer: Observer?
@@ -24,14 +32,16 @@ public final class RelayBudget: Sendable {
     /// What was relayed for all peers so far.
     public var relayedBytes: UInt64 { monitor.withLock { $0.relayedBytes } }
 
-    /// Notes what a connection has relayed so far. `false` where it is to end.
-    func note(_ bytes: UInt64, for peer: [UInt8]) -> Bool {
-        guard let verdict = monitor.withLock({ $0.note(peer, relayedBytes: bytes) }) else { return true }
-        observer?(verdict, peer)
-        if case .exceeded = verdict { return false }
-        return true
+    /// How much a new connection to a peer may relay.
+    func allowance(for peer: [UInt8]) -> UInt64 { monitor.withLock { $0.allowance(peer) } }
+
+    /// Adds what a connection has relayed.
+    func add(_ bytes: UInt64, for peer: [UInt8]) {
+        if let used = monitor.withLock({ $0.add(bytes, for: peer) }) { observer?(.warning(bytes: used), peer) }
     }
 
-    /// Notes that a connection to a peer is over.
-    func ended(_ peer: [UInt8]) { monitor.withLock { $0.ended(peer) } }
+    /// Notes that a connection has ended because the next packet would have been too much.
+    func spent(by peer: [UInt8]) {
+        observer?(.spent(bytes: monitor.withLock { $0.relayedBytes(peer) }), peer)
+    }
 }
