@@ -11,6 +11,9 @@ public import Wire
 /// nodes offer to each other at the same time, their two sessions then never run between the same two sockets, where DTLS
 /// could not be told apart.
 public final class RTCEndpoint: Sendable {
+    /// Is shown a UDP payload with source and destination, on whatever thread moves it.
+    public typealias PacketObserver = @Sendable (RawSpan, SocketAddress, SocketAddress) -> Void
+
     /// What an endpoint binds.
     public struct Configuration: Sendable {
         /// The addresses to bind; `nil` for every address of the host that is up.
@@ -25,6 +28,8 @@ public final class RTCEndpoint: Sendable {
         public var ciphers = DTLSCipher.allCases
         /// Whose certificates TURN servers over TLS may show.
         public var relayTrust = TLSContext.Trust.system
+        /// Is shown every datagram that leaves or comes; what goes over TCP toward relays is not. For captures.
+        public var packetObserver: PacketObserver?
         /// Where NSS key log lines go, for looking into captures; `nil` for nowhere.
         public var keyLog: (@Sendable (String) -> Void)?
 
@@ -163,7 +168,7 @@ public final class RTCEndpoint: Sendable {
     func openSocket(on address: IPAddress) throws(PeerConnectionError) -> EndpointSocket {
         let socket: EndpointSocket
         do {
-            socket = try EndpointSocket.open(address, ports: configuration.portRange, loop: loop)
+            socket = try EndpointSocket.open(address, configuration, loop: loop)
         } catch {
             throw PeerConnectionError(.noSocket, "no UDP socket could be bound: \(error)")
         }

@@ -43,6 +43,12 @@ struct ConnectionOptions: ParsableArguments {
 
     @Option(
         help: """
+            Write every datagram to this file, as pcapng; with --key-log the secrets that decrypt them stand in it as well.
+            """)
+    var pcap: String?
+
+    @Option(
+        help: """
             A PEM file with this side's certificate and private key, made if there is none: with it this side is the same \
             to others from run to run.
             """)
@@ -73,7 +79,14 @@ struct ConnectionOptions: ParsableArguments {
         if let turnCa {
             configuration.relayTrust = .authorities(pem: String(decoding: try SmallFile.read(turnCa), as: UTF8.self))
         }
-        if let file = try KeyLogFile.named(keyLog) { configuration.keyLog = { file.write($0) } }
+        let capture = try pcap.map { try CaptureFile(path: $0) }
+        if let capture { configuration.packetObserver = { capture.write($0, from: $1, to: $2) } }
+        if let file = try KeyLogFile.named(keyLog) {
+            configuration.keyLog = { line in
+                file.write(line)
+                capture?.write(keyLog: line)
+            }
+        }
         return try RTCEndpoint(configuration: configuration)
     }
 
