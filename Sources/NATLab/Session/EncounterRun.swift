@@ -122,7 +122,8 @@ final class EncounterRun {
         return !isRelayed || !configuration.renominates || now >= settledAt + relaySettling
     }
 
-    private var nextLook: Timestamp? { settledAt.map { $0 + relaySettling } }
+    /// When it may be over though nothing happens.
+    private var nextLook: Timestamp? { settledAt.map { $0 + relaySettling }.flatMap { $0 > now ? $0 : nil } }
 
     private var relaySettling: Duration {
         max(Encounter.relaySettling, configuration.agent.birthdayBudget?.duration ?? .zero)
