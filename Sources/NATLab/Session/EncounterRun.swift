@@ -86,7 +86,9 @@ final class EncounterRun {
     /// Brings the descriptions over, once both are complete and their time has come. Answers whether it did.
     private func signal() -> Bool {
         guard metAt == nil else { return false }
-        if signalAt == nil, agents.allSatisfy({ $0.gatheredAt != nil }) { signalAt = now + configuration.signallingDelay }
+        if signalAt == nil, agents.allSatisfy({ $0.gatheredAt != nil }) {
+            signalAt = now + configuration.signallingDelay
+        }
         guard let due = signalAt, due <= now else { return false }
         signalAt = nil
         metAt = now
