@@ -30,11 +30,14 @@ extension ICEAgent {
     mutating func predict(after candidate: ICECandidate, at address: SocketAddress) {
         guard candidate.kind == .serverReflexive, canPredict, let remoteNAT else { return }
         var ports: [UInt16] = []
-        if remoteNAT.allocation == .preserving {
-            if let inner = candidate.relatedAddress?.port, inner != 0 { ports.append(inner) }
-        } else {
-            // Each new destination takes the next port: other servers' and other candidates' come before ours.
-            ports = (1...configuration.predictedPorts).map { address.port &+ UInt16(truncatingIfNeeded: $0) }
+        if remoteNAT.allocation == .preserving, let inner = candidate.relatedAddress?.port, inner != 0 {
+            // The first destination may have taken it; then what follows is the next one.
+            ports.append(inner)
+        }
+        // Each new destination takes the next port: other servers' and other candidates' come before ours.
+        for step in 1...configuration.predictedPorts {
+            let port = address.port &+ UInt16(truncatingIfNeeded: step)
+            if ports.count < configuration.predictedPorts, port != ports.first { ports.append(port) }
         }
         for (index, port) in ports.enumerated() where port != 0 {
             let guess = SocketAddress(ip: address.ip, port: port)
@@ -63,7 +66,8 @@ extension ICEAgent {
     mutating func open(_ pair: CheckPair) {
         guard opensSilently, let limit = configuration.openingHopLimit, bases[pair.base].relay == nil else { return }
         let remote = remotes[pair.remote]
-        guard remote.candidate.kind == .serverReflexive, !remote.address.ip.isPrivate else { return }
+        // A host with a public address may have a firewall before it.
+        guard remote.candidate.kind != .relayed, remote.address.ip.isPublic else { return }
         let indication = STUNMessage(.indication, transactionID: STUNTransactionID(using: &entropy))
         outbox.append(
             .transmit(
@@ -73,9 +77,17 @@ extension ICEAgent {
         note(.openingSent(name(pair), hopLimit: limit))
     }
 
-    /// Checks wait for those of the peer.
+    /// Checks wait for those of the peer, where these can come: the peer must be able to tell which port of our NAT lets it in.
     mutating func holdChecks() {
         guard opensSilently, configuration.openingHold > .zero else { return }
+        if let own = configuration.localNAT, own.mapping != .endpointIndependent {
+            guard own.allocation != .random, remoteNAT?.filtering == .addressAndPortDependent else { return }
+        }
         heldUntil = clock + configuration.openingHold
     }
+}
+
+extension IPAddress {
+    /// Whether it may be reached from anywhere.
+    var isPublic: Bool { !isPrivate && !isLoopback && !isLinkLocal }
 }
