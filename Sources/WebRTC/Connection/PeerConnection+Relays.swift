@@ -95,6 +95,32 @@ extension PeerConnection {
         }
     }
 
+    /// Opens and closes sockets for guessing ports, on the loop's thread.
+    func serve(_ request: PortRequest) {
+        switch request {
+        case .open(let count, let address):
+            var opened: [EndpointSocket] = []
+            // Fewer help as well.
+            while opened.count < count, let socket = try? endpoint.openSocket(on: address) { opened.append(socket) }
+            guarded.withLock { state in
+                state.sockets += opened
+                for socket in opened { socket.add(self, ufrag: state.core.localUfrag) }
+                state.core.portsOpened(opened.map(\.localAddress), now: endpoint.loop.now)
+            }
+            process()
+        case .close(let addresses):
+            let unused = Set(addresses)
+            let sockets = guarded.withLock { state in
+                defer { state.sockets.removeAll { unused.contains($0.localAddress) } }
+                return state.sockets.filter { unused.contains($0.localAddress) }
+            }
+            for socket in sockets {
+                socket.remove(self)
+                endpoint.retire(socket)
+            }
+        }
+    }
+
     private func openSocket(_ link: RelayLink, to server: SocketAddress, from local: IPAddress?) {
         do {
             let socket = try endpoint.openSocket(on: local ?? (server.ip.family == .v4 ? .anyV4 : .anyV6))

@@ -24,6 +24,9 @@ public final class PeerConnection: Sendable {
         /// What this host's NAT does, where that is known. Peers that have the words for it are told, and then ways are tried
         /// that such NATs need.
         public var localNAT: NATBehavior?
+        /// What guessing the ports of NATs may cost where they cannot be told; `nil`, the default, for no guessing. Both sides'
+        /// NATs have to be known for it.
+        public var birthdayBudget: ICEAgent.BirthdayBudget?
         /// How long gathering may take before the offer or answer goes out with what was found.
         public var gatheringTimeout: Duration = .seconds(3)
         /// How long a path is looked for before the connection fails (RFC 8863 §4: at least 39.5 s). Longer where a person
@@ -106,6 +109,7 @@ public final class PeerConnection: Sendable {
         settings.recoversLosses = configuration.recoversLosses
         settings.transportPolicy = configuration.iceTransportPolicy
         settings.localNAT = configuration.localNAT
+        settings.birthdayBudget = configuration.birthdayBudget
         settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
         guarded = Mutex(Guarded(core: core))
@@ -412,6 +416,7 @@ extension PeerConnection {
             noteRelayed()
             if onLoop {
                 for request in work.outbox.relayRequests { serve(request) }
+                for request in work.outbox.portRequests { serve(request) }
                 deliver(sockets)
                 endpoint.messages.takeBack(from: &work.outbox.message)
             }

@@ -111,6 +111,7 @@ extension PeerCore {
         if includingEvents {
             takeEvents(into: &outbox, readsMessages: readsMessages)
             swap(&outbox.relayRequests, &relayRequests)
+            swap(&outbox.portRequests, &portRequests)
         }
         pumpOutgoing(now: now)
         if closing.isWanted { settleClosing(now: now) }
@@ -122,7 +123,7 @@ extension PeerCore {
         note(closing.deadline, in: &outbox.deadline)
         if !includingEvents {
             outbox.hasMore =
-                !events.isEmpty || !relayRequests.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false)
+                !events.isEmpty || !relayRequests.isEmpty || !portRequests.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false)
                 || (recovered.peek { $0.mayHaveEvents } ?? false)
         }
     }
@@ -226,9 +227,8 @@ extension PeerCore {
             events.append(.selectedPair(pair))
         case .relay(let request):
             relayRequests.append(request)
-        case .ports:
-            // Sockets for probing are asked for within a budget only, and none is given here.
-            break
+        case .ports(let request):
+            portRequests.append(request)
         case .decision(let decision):
             events.append(.decision(decision))
         }

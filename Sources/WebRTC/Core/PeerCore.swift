@@ -122,6 +122,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var transportPolicy = ICEAgent.TransportPolicy.all
         /// What our NAT does, where that is known; told to peers that have the words for it.
         public var localNAT: NATBehavior?
+        /// What guessing the ports of NATs may cost, see ``ICEAgent/BirthdayBudget``; `nil` for no guessing.
+        public var birthdayBudget: ICEAgent.BirthdayBudget?
 
         /// A configuration with the defaults above.
         public init(certificate: DTLSCertificate) {
@@ -166,6 +168,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var iceDatagrams: [Datagram] = []
     /// What ICE wants done for its relays.
     var relayRequests: [RelayRequest] = []
+    /// What ICE wants done for guessing ports.
+    var portRequests: [PortRequest] = []
     /// Whether relays are asked for at all.
     var usesRelays = false
     /// Whether the selected path leads over a relay of either side.
@@ -242,7 +246,10 @@ public struct PeerCore: ~Copyable, Sendable {
         usesRelays = !turnServers.isEmpty
         settings.transportPolicy = configuration.transportPolicy
         settings.localNAT = configuration.localNAT
+        settings.birthdayBudget = configuration.birthdayBudget
         settings.predictedPorts = Self.predictedPorts
+        // Who knows of a NAT has looked into it; others check at once.
+        if configuration.localNAT != nil { settings.openingHopLimit = Self.openingHopLimit }
         // Sockets are shared with other connections.
         settings.opensRelaySockets = true
         settings.reportsDecisions = configuration.reportsDecisions
@@ -257,6 +264,16 @@ public struct PeerCore: ~Copyable, Sendable {
     /// How many ports after the one that a server saw are checked, where the peer's NAT takes the next for each destination: the
     /// checks of the pairs before, and what else is open behind that NAT meanwhile, take some.
     private static let predictedPorts = 8
+
+    /// How far packets go that open our NAT: past a home router and an operator's NAT, which stand within the first hops, and
+    /// not as far as the peer's.
+    private static let openingHopLimit: UInt8 = 4
+
+    /// Tells which sockets are open after a request for ports.
+    public mutating func portsOpened(_ sockets: [SocketAddress], now: Timestamp) {
+        ice?.portsOpened(sockets, now: now)
+        pumpICE()
+    }
 
     /// An agent that gathers.
     mutating func makeAgent(

@@ -16,6 +16,8 @@ public struct PeerOutbox: ~Copyable, Sendable {
     public var stream: RelayLink?
     /// Sockets and streams toward relays that are to be opened, and bytes for them.
     public var relayRequests: [RelayRequest] = []
+    /// Sockets for guessing ports that are to be opened and closed.
+    public var portRequests: [PortRequest] = []
     /// What happened, in order.
     public var events: [PeerCore.Event] = []
     /// The channel and kind of a message that arrived after those events; its bytes are in ``message``.
@@ -39,6 +41,7 @@ public struct PeerOutbox: ~Copyable, Sendable {
     public mutating func removeAll() {
         datagrams.removeAll(keepingCapacity: true)
         relayRequests.removeAll(keepingCapacity: true)
+        portRequests.removeAll(keepingCapacity: true)
         packets.release()
         events.removeAll(keepingCapacity: true)
         arrival = nil

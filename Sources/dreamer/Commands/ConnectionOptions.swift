@@ -38,6 +38,9 @@ struct ConnectionOptions: ParsableArguments {
     @Option(help: "The UDP ports to choose from, as 50000-50100.")
     var portRange: PortRange?
 
+    @Flag(help: "This host pays for its traffic: the ports of others' NATs are never guessed (up to 1,884 packets).")
+    var metered = false
+
     @Option(help: "Write every decision of ICE and every change of state to this file, a JSON object a line.")
     var trace: String?
 
@@ -97,6 +100,7 @@ struct ConnectionOptions: ParsableArguments {
         configuration.iceTransportPolicy = icePolicy
         configuration.relayBudget = budget
         configuration.localNAT = try localNAT
+        configuration.birthdayBudget = metered ? nil : ICEAgent.BirthdayBudget()
         return configuration
     }
 
