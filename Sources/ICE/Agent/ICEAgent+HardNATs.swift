@@ -55,8 +55,9 @@ extension ICEAgent {
     /// Whether this side opens its NAT without reaching the peer's. The offerer need not: its first check comes when the answerer
     /// has done so.
     private var opensSilently: Bool {
+        // A peer whose mapping depends on the destination does not come from where it was seen, and an open filter needs no care.
         configuration.openingHopLimit != nil && role == .controlled
-            && remoteNAT?.filtering != .endpointIndependent
+            && remoteNAT.map { $0.mapping == .endpointIndependent && $0.filtering != .endpointIndependent } ?? true
     }
 
     /// Sends a packet that makes a mapping in our NAT and ends before the peer's.
