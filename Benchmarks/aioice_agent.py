@@ -8,7 +8,7 @@ import time
 
 import aioice
 
-DATA = bytes([22]) * 100
+DATA = bytes([22]) * 1200
 
 
 def tell(event, **members):
@@ -80,7 +80,7 @@ async def main():
         async def send():
             while True:
                 await connection.send(DATA)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.01)
 
         sending = asyncio.create_task(send())
         await connection.recv()

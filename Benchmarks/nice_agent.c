@@ -34,7 +34,7 @@ static const char *kind(NiceCandidate *candidate) {
 }
 
 static gboolean send_data(gpointer unused) {
-    char data[100];
+    char data[1200];
     (void)unused;
     memset(data, 22, sizeof data);
     nice_agent_send(agent, stream, 1, sizeof data, data);
@@ -84,7 +84,7 @@ static void on_state(NiceAgent *a, guint s, guint component, guint state, gpoint
         snprintf(more, sizeof more, ",\"local\":\"%s\",\"remote\":\"%s\"", kind(local), kind(remote));
     tell("connected", more);
     send_data(NULL);
-    g_timeout_add(20, send_data, NULL);
+    g_timeout_add(10, send_data, NULL);
 }
 
 // The text of the member of that name; descriptions have nothing that is escaped. The caller frees it.

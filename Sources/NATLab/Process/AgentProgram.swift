@@ -11,7 +11,7 @@ public import Wire
 ///     ◀ {"event":"description","ufrag":…,"pwd":…,"candidates":["candidate:…"],"gathering":NANOSECONDS, …}
 ///     ▶ the peer's description
 ///     ◀ {"event":"accepted"}
-///     ◀ {"event":"connected","time":…,"local":"srflx","remote":"host"}      data may be sent; sent every 20 ms from here on
+///     ◀ {"event":"connected","time":…,"local":"srflx","remote":"host"}      1200 bytes of data every 10 ms from here on
 ///     ◀ {"event":"data","time":…,"source":"203.0.113.20:40001"}           the peer's data came for the first time
 ///     ◀ {"event":"failed"}
 ///     ▶ end of input: it ends

@@ -33,6 +33,9 @@ struct NATAgentCommand: AsyncParsableCommand {
     @Option(help: "Ta in milliseconds, 5 to 50.")
     var pacing = 5
 
+    @Flag(help: "Write what the agent decides to standard error.")
+    var trace = false
+
     func run() async throws {
         let peer = try AgentPeer(configuration: configuration(), addresses: addresses())
         peer.start()
@@ -55,6 +58,7 @@ struct NATAgentCommand: AsyncParsableCommand {
         var configuration = ICEAgent.Configuration()
         configuration.role = role
         configuration.stunServers = stun
+        configuration.reportsDecisions = trace
         configuration.checkInterval = .milliseconds(max(5, pacing))
         configuration.turnServers = try turn.map { text in
             let parts = text.split(separator: ":", maxSplits: 1)

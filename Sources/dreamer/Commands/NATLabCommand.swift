@@ -50,6 +50,9 @@ struct NATLabCommand: ParsableCommand {
     @Flag(help: "Tell why pairs do not connect.")
     var causes = false
 
+    @Flag(help: "Write what our agents decide to standard error.")
+    var trace = false
+
     func validate() throws {
         guard (1...1000).contains(repetitions) else { throw ValidationError("--repeat \(repetitions): give 1 to 1000") }
         guard limit > 0, limit <= 120 else { throw ValidationError("--limit \(limit): give up to 120") }
@@ -72,7 +75,7 @@ struct NATLabCommand: ParsableCommand {
         var matrices: [NATMatrix] = []
         for kind in agent {
             let program: AgentProgram
-            switch LabAgents.program(kind) {
+            switch LabAgents.program(kind, isTraced: trace) {
             case .success(let found): program = found
             case .failure(let missing):
                 Terminal.note("\(kind.rawValue) is left out: \(missing)")

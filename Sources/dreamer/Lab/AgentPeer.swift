@@ -11,6 +11,7 @@ final class AgentPeer: @unchecked Sendable {
     private let loop: EventLoop
     private let addresses: [IPAddress]
     private let behavior: NATBehavior?
+    private let role: ICEAgent.Role
     private var agent: ICEAgent
     private var sockets: [SocketAddress: UDPSocket] = [:]
     private var streams: [RelayLink: AgentStream] = [:]
@@ -22,8 +23,8 @@ final class AgentPeer: @unchecked Sendable {
     private var hasData = false
 
     /// What is sent as data; its first byte is one of DTLS (RFC 7983 §7).
-    private static let data = [UInt8](repeating: 22, count: 100)
-    private static let dataInterval = Duration.milliseconds(20)
+    private static let data = [UInt8](repeating: 22, count: 1200)
+    private static let dataInterval = Duration.milliseconds(10)
     /// A socket receives a few small packets.
     private static let bufferBytes = 65_536
 
@@ -32,6 +33,7 @@ final class AgentPeer: @unchecked Sendable {
         loop = try EventLoop(name: "dreamer-agent")
         self.addresses = addresses
         behavior = configuration.localNAT
+        role = configuration.role
         agent = ICEAgent(configuration: configuration, entropy: SystemEntropy.make())
     }
 
@@ -193,7 +195,8 @@ final class AgentPeer: @unchecked Sendable {
                 ["local": .string(pair.local.kind.rawValue), "remote": .string(pair.remote.kind.rawValue)])
             sendData()
         case .relay(let request): perform(request)
-        case .stateChanged, .decision: break
+        case .decision(let decision): Terminal.note("\(role.rawValue) \(decision)")
+        case .stateChanged: break
         }
     }
 

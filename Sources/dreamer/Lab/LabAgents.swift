@@ -18,12 +18,13 @@ enum LabAgents {
     }
 
     /// The program of an agent. Foreign ones are in `Benchmarks` below the current folder; one in C is compiled into `.build`.
-    static func program(_ kind: Kind) -> Result<AgentProgram, Missing> {
+    static func program(_ kind: Kind, isTraced: Bool = false) -> Result<AgentProgram, Missing> {
         switch kind {
         case .ours:
             return .success(
                 AgentProgram(
-                    "dreamer", program: "/proc/self/exe", arguments: ["nat", "agent"], knowsBehaviors: true,
+                    "dreamer", program: "/proc/self/exe", arguments: ["nat", "agent"] + (isTraced ? ["--trace"] : []),
+                    knowsBehaviors: true,
                     takesSeveralRelays: true))
         case .aioice:
             let script = "Benchmarks/aioice_agent.py"
