@@ -76,11 +76,12 @@ public final class KernelProgram {
         // What is given all of its input ends by itself.
         isGuarded = inputText == nil
         do {
+            if isGuarded { try ProgramGuard.shared.prepare() }
             pid = try namespace.enter { [isGuarded] in
                 let pid = try ProgramStart.start(
                     program, arguments, environment: environment, descriptors: descriptors,
                     group: isGuarded ? .separate : .own)
-                if isGuarded { try ProgramGuard.shared.add(pid) }
+                if isGuarded { ProgramGuard.shared.add(pid) }
                 return pid
             }
         } catch {

@@ -33,15 +33,21 @@ final class ProgramGuard: Sendable {
         for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
         """
 
-    /// Notes that a program runs, with its process group.
-    func add(_ group: pid_t) throws(KernelLabError) { try tell("+ \(group)\n") }
-
-    /// Notes that it has ended, and before its number may be another's.
-    func remove(_ group: pid_t) { try? tell("- \(group)\n") }
-
-    private func tell(_ line: String) throws(KernelLabError) {
+    /// Starts the guard, if it does not run; it belongs where the calling thread is, which must be outside of all that is made.
+    func prepare() throws(KernelLabError) {
         try state.withLock { (state) throws(KernelLabError) in
             if !state.hasStarted { try Self.start(&state) }
+        }
+    }
+
+    /// Notes that a program runs, with its process group.
+    func add(_ group: pid_t) { tell("+ \(group)\n") }
+
+    /// Notes that it has ended, and before its number may be another's.
+    func remove(_ group: pid_t) { tell("- \(group)\n") }
+
+    private func tell(_ line: String) {
+        state.withLock { state in
             let bytes = Array(line.utf8)
             _ = send(state.input, bytes, bytes.count, Int32(MSG_NOSIGNAL))
         }
