@@ -34,7 +34,7 @@ public final class KernelMatrix {
 
 extension EncounterResult {
     /// The one whose time is in the middle, of those that ended as most did, with the medians of what took time. Not empty.
-    static func median(of results: [EncounterResult]) -> EncounterResult {
+    public static func median(of results: [EncounterResult]) -> EncounterResult {
         let outcomes: [Outcome] = [.direct, .relayed, .failed]
         let counts = outcomes.map { outcome in results.count { $0.outcome == outcome } }
         let most = zip(outcomes, counts).max { $0.1 < $1.1 }?.0 ?? .failed
