@@ -58,7 +58,7 @@ extension ICEAgent {
     /// description and checks us, and its checks do not reach us so that they would bring ours about, the first of ours is
     /// lost as a rule. Where both sides know so, the first copies follow sooner, more and more slowly, until they are as far apart as
     /// others are.
-    func hastens(_ pair: CheckPair) -> Bool {
+    private func hastens(_ pair: CheckPair) -> Bool {
         guard let own = configuration.localNAT, own.mapping != .endpointIndependent, let remoteNAT,
             remoteNAT.mapping == .endpointIndependent, remoteNAT.filtering != .endpointIndependent
         else { return false }
@@ -66,9 +66,17 @@ extension ICEAgent {
         return bases[pair.base].relay == nil && remote.candidate.kind != .relayed && !remote.address.ip.isPrivate
     }
 
-    /// The wait before the first of such copies, and how many there are: 20 s in all.
-    static let hastenedRTO = Duration.milliseconds(20)
-    static let hastenedCopies = 11
+    /// The wait before the first of such copies, unless Ta is longer.
+    private static let hastenedRTO = Duration.milliseconds(20)
+
+    /// The wait for the first copy of a check, and how many may leave: the last of them not later than others' last.
+    func retransmissions(of pair: CheckPair, ordinary rto: Duration) -> (rto: Duration, copies: Int) {
+        var copies = Transaction.maximumCopies
+        guard hastens(pair) else { return (rto, copies) }
+        let first = max(Self.hastenedRTO, pacing)
+        while first * (1 << copies) <= rto * (1 << (Transaction.maximumCopies - 1)) { copies += 1 }
+        return (min(first, rto), copies)
+    }
 
     // MARK: - Opening packets
 

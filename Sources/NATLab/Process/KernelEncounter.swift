@@ -137,7 +137,9 @@ public struct KernelEncounter {
         for box in boxes {
             let report = try network.report(ofBox: box)
             for flow in report.dropped {
-                let own = report.mappings.filter { $0.outer.ip == flow.destination.ip && $0.remote.ip == flow.source.ip }
+                let own = report.mappings.filter {
+                    $0.outer.ip == flow.destination.ip && $0.remote.ip == flow.source.ip
+                }
                 var text = "\(box) dropped \(flow.packets) packets from \(flow.source) to \(flow.destination)"
                 if let mapping = own.first { text += "; its mapping toward \(mapping.remote) is \(mapping.outer)" }
                 causes.append(.init(text: text, packets: flow.packets))
@@ -159,7 +161,8 @@ extension NATProfile {
     var effectiveBehavior: NATBehavior? {
         let boxes = ([self] + outer).filter { $0.kind != .open }
         guard !boxes.contains(where: { $0.kind == .udpBlocked }) else { return nil }
-        func hardest(_ part: (NATBehavior) -> NATBehavior.Dependence, of boxes: [NATProfile]) -> NATBehavior.Dependence {
+        func hardest(_ part: (NATBehavior) -> NATBehavior.Dependence, of boxes: [NATProfile]) -> NATBehavior.Dependence
+        {
             NATBehavior.Dependence.allCases.last { one in boxes.contains { part($0.behavior) == one } }
                 ?? .endpointIndependent
         }

@@ -8,7 +8,8 @@ import Wire
 struct KernelEncounterTests {
     /// A shell that plays an agent. After the peer's description it says what is given.
     private func agent(_ events: [String]) -> AgentProgram {
-        let description = #"{"event":"description","ufrag":"abcd","pwd":"0123456789","candidates":[],"gathering":7000000}"#
+        let description =
+            #"{"event":"description","ufrag":"abcd","pwd":"0123456789","candidates":[],"gathering":7000000}"#
         let lines = events.map { "echo '\($0)'" }.joined(separator: "; ")
         return AgentProgram(
             "shell", program: "sh", arguments: ["-c", "echo '\(description)'; read -r peer; \(lines); cat >/dev/null"])

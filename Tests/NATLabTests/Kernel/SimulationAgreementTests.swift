@@ -18,7 +18,8 @@ private let groups: [[NATProfile]] = [
 private func isChance(_ a: NATProfile, _ b: NATProfile) -> Bool {
     func guesses(_ box: NATProfile, _ other: NATProfile) -> Bool {
         box.pooling == .arbitrary
-            && (other.behavior.filtering == .addressDependent || other.outer.contains { $0.behavior.filtering == .addressDependent })
+            && (other.behavior.filtering == .addressDependent
+                || other.outer.contains { $0.behavior.filtering == .addressDependent })
     }
     return guesses(a, b) || guesses(b, a)
 }
