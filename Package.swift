@@ -93,7 +93,8 @@ let package = Package(
         .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
 
         // The laboratory: links on virtual time, and between namespaces of the kernel.
-        .target(name: "NATLab", dependencies: ["Wire", "ICE", "NetIO", "CNATLab"], swiftSettings: strict),
+        // It runs the agents and the server that ship.
+        .target(name: "NATLab", dependencies: ["Wire", "ICE", "Relay", "NetIO", "CNATLab"], swiftSettings: strict),
 
         // Above the stack: trackers, HTTP and the command line, over well-kept packages.
         .target(

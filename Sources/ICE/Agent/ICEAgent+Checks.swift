@@ -14,6 +14,7 @@ extension ICEAgent {
         advanceGathering()
         if case .deferred(let until) = nomination, until <= clock { evaluateNomination() }
         if let nextCheck, max(nextCheck, holdEnd) <= clock { performCheck() }
+        if configuration.birthdayBudget != nil { advanceProbing() }
         advanceConsent()
         evaluateFailure()
     }
@@ -28,6 +29,7 @@ extension ICEAgent {
         consider(transactions.nextDeadline)
         consider(gathering.nextDeadline)
         consider(relayDeadline)
+        consider(probing.deadline)
         if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(max(nextCheck, holdEnd)) }
         if case .deferred(let until) = nomination { consider(until) }
         if let consent {

@@ -27,6 +27,9 @@ extension ICEAgent {
         public var openingHopLimit: UInt8?
         /// How long an answerer with an opening limit leaves checking to the peer.
         public var openingHold: Duration = .seconds(1)
+        /// What probing may cost where a NAT's ports cannot be predicted, see ``ICEAgent/BirthdayBudget``; `nil`, the default, for no
+        /// such probing. It is nothing for hosts that pay by packet. Both sides' behaviour has to be known for it.
+        public var birthdayBudget: BirthdayBudget?
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false
 
@@ -131,6 +134,8 @@ extension ICEAgent {
         /// The driver is to do something for a relay. None comes without ``Configuration/turnServers`` that are reached over streams,
         /// or with ``Configuration/opensRelaySockets``.
         case relay(RelayRequest)
+        /// The driver is to open or close sockets for probing. None comes without ``Configuration/birthdayBudget``.
+        case ports(PortRequest)
         /// See ``Configuration/reportsDecisions``.
         case decision(ICEDecision)
     }
@@ -155,6 +160,8 @@ extension ICEAgent {
         public var requestsAnswered = 0
         /// New checks sent.
         public var checksSent = 0
+        /// Checks sent to guess ports, or from many of them.
+        public var probesSent = 0
         /// Copies of requests sent again.
         public var retransmissions = 0
         /// Checks and learned candidates dropped because a bound was reached.

@@ -32,11 +32,14 @@ extension ICEAgent {
     mutating func predict(after candidate: ICECandidate, at address: SocketAddress) {
         guard candidate.kind == .serverReflexive, canPredict, let remoteNAT else { return }
         var ports: [UInt16] = []
-        if remoteNAT.allocation == .preserving {
-            if let inner = candidate.relatedAddress?.port, inner != 0 { ports.append(inner) }
-        } else {
-            // Each new destination takes the next port: other servers' and other candidates' come before ours.
-            ports = (1...configuration.predictedPorts).map { address.port &+ UInt16(truncatingIfNeeded: $0) }
+        if remoteNAT.allocation == .preserving, let inner = candidate.relatedAddress?.port, inner != 0 {
+            // The first destination may have taken it; then what follows is the next one.
+            ports.append(inner)
+        }
+        // Each new destination takes the next port: other servers' and other candidates' come before ours.
+        for step in 1...configuration.predictedPorts {
+            let port = address.port &+ UInt16(truncatingIfNeeded: step)
+            if ports.count < configuration.predictedPorts, !ports.contains(port) { ports.append(port) }
         }
         for (index, port) in ports.enumerated() where port != 0 {
             let guess = SocketAddress(ip: address.ip, port: port)

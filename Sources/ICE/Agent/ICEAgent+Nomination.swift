@@ -30,7 +30,9 @@ extension ICEAgent {
     /// Chooses and nominates, if this agent is to and the time has come (RFC 8445 §8.1.1).
     mutating func evaluateNomination() {
         guard role == .controlling, let best = checklist.pairs.first(where: \.isValid) else { return }
-        let delay = kindRank(best) == 0 ? configuration.relayNominationDelay : configuration.nominationDelay
+        let delay =
+            kindRank(best) == 0
+            ? max(configuration.relayNominationDelay, probingTimeLeft) : configuration.nominationDelay
         switch nomination {
         case .inProgress, .done:
             return
@@ -59,7 +61,7 @@ extension ICEAgent {
     private func mayImprove(on best: CheckPair) -> Bool {
         let rank = kindRank(best)
         guard rank < ICECandidate.Kind.host.preference else { return false }
-        return !remoteEnded || checklist.pairs.contains { $0.isPending && kindRank($0) > rank }
+        return !remoteEnded || isProbing || checklist.pairs.contains { $0.isPending && kindRank($0) > rank }
     }
 
     /// The type preference of the worse end.

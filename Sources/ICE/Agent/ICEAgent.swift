@@ -74,6 +74,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     var mayRenominate = false
     /// Until when no checks are sent but those that the peer's bring about.
     var heldUntil: Timestamp?
+    var probing = BirthdayProbing()
 
     /// Where checks come from and are sent from: a local socket, or an address that a relay lends.
     struct Base {
@@ -194,7 +195,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
                 return
             }
         }
-        guard let base = baseIndex(of: destination) else {
+        guard let base = baseIndex(of: destination) ?? takeIntoUse(destination, for: bytes) else {
             counters.ignored += 1
             return
         }
@@ -248,6 +249,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
 
     mutating func end(_ final: State) {
         releaseAllRelays()
+        stopProbing()
         transactions.removeAll()
         earlyChecks.removeAll()
         consent = nil

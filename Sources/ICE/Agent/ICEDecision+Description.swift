@@ -34,6 +34,11 @@ extension ICEDecision.Action: CustomStringConvertible {
         case .pairPruned(let base, let remote, let reason): "pair \(base) → \(remote) left out: \(reason.rawValue)"
         case .pairUnfrozen(let name): "pair \(name) unfrozen"
         case .openingSent(let name, let limit): "opens \(name) with \(limit) hops"
+        case .probingStarted(let target, let ports, let probes):
+            ports > 0
+                ? "probes \(target) from \(ports) ports" : "probes up to \(probes) ports of \(target.ip), chosen at random"
+        case .probingEnded(let packets, let reached):
+            "probing ended after \(packets) packets: \(reached ? "a way is found" : "no way")"
         case .checksStarted(let pairs, let pacing): "checks start: \(pairs) pairs, one every \(pacing)"
         case .checkSent(let name, let id, let reason): "check \(name) sent, \(reason.rawValue), transaction \(id)"
         case .checkRetransmitted(let name, let id, let attempt):

@@ -53,6 +53,10 @@ public struct ICEDecision: Hashable, Sendable {
         case pairUnfrozen(ICECandidatePair.Name)
         /// A packet left that is to end before the peer's NAT.
         case openingSent(ICECandidatePair.Name, hopLimit: UInt8)
+        /// Packets leave to ports of the peer's NAT that are guessed, or from many ports toward one of them.
+        case probingStarted(SocketAddress, ports: Int, probes: Int)
+        /// That is over, after so many packets; whether they were of use.
+        case probingEnded(packets: Int, reached: Bool)
         /// Checks begin.
         case checksStarted(pairs: Int, pacing: Duration)
 

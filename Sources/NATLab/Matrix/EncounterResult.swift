@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import ICE
 public import Wire
 
 /// What became of two peers that tried to meet, each behind boxes of its own.
@@ -26,12 +27,33 @@ public struct EncounterResult: Hashable, Sendable {
     public var packets = 0
     /// Their payload, in bytes.
     public var bytes = 0
+    /// How many of the packets guessed ports, or left from many of them.
+    public var probes = 0
+    /// A number made of every packet that was sent or arrived anywhere, with its time and addresses; 0 where nobody made it. What a
+    /// relay was sent over a stream is in it.
+    public var digest: UInt64 = 0
+    /// What the agents decided, where they were asked to report it.
+    public var trace: [Decision] = []
     /// Why it failed, or why it was not direct: the most frequent reasons first.
     public var causes: [Cause] = []
     /// The packets in order, where they were asked for.
     public var steps: [Step] = []
     /// The places that the steps name, from the offerer to the answerer.
     public var places: [String] = []
+
+    /// A decision of one of the two.
+    public struct Decision: Hashable, Sendable {
+        /// Whose: A offers, B answers.
+        public let agent: String
+        /// What, and when.
+        public let decision: ICEDecision
+
+        /// A decision from its parts.
+        public init(agent: String, decision: ICEDecision) {
+            self.agent = agent
+            self.decision = decision
+        }
+    }
 
     /// Something that stopped packets.
     public struct Cause: Hashable, Sendable {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import ICE
 public import Wire
 
 extension NATMatrix {
@@ -28,28 +29,33 @@ extension NATMatrix {
         return lines.joined(separator: "\n")
     }
 
-    /// Each failure with its causes, a line each.
+    /// Each pair that failed, or is not direct, with its causes, a line each.
     public var failures: [String] {
-        results.filter { $0.result.outcome == .failed }.map { offerer, answerer, result in
+        results.filter { $0.result.outcome == .failed || !$0.result.causes.isEmpty }.map { offerer, answerer, result in
             let causes = result.causes.map(\.text).joined(separator: "; ")
             return "\(offerer) → \(answerer): \(causes.isEmpty ? "no packet was stopped" : causes)"
         }
     }
 
     /// One line a pair, with a line of names before them (RFC 4180).
-    public var csv: String {
+    public var csv: String { csv(with: nil, "", hasNames: true) }
+
+    /// The same with one more column in front that has the same value in each line, for several matrices in one file; with or
+    /// without the line of names.
+    public func csv(with column: String?, _ value: String, hasNames: Bool) -> String {
         func quoted(_ text: String) -> String {
             guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
             return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
         }
-        var lines = ["offerer,answerer,outcome,pair,milliseconds,packets,bytes,causes"]
+        let names = ["offerer", "answerer", "outcome", "pair", "milliseconds", "packets", "probes", "bytes", "causes"]
+        var lines = hasNames ? [([column].compactMap { $0 } + names).joined(separator: ",")] : []
         for (offerer, answerer, result) in results {
             let milliseconds = result.timeToConnect.map { String(Double($0.nanoseconds) / 1e6) } ?? ""
             let fields = [
                 offerer, answerer, result.outcome.rawValue, result.pair, milliseconds, String(result.packets),
-                String(result.bytes), result.causes.map(\.text).joined(separator: "; "),
+                String(result.probes), String(result.bytes), result.causes.map(\.text).joined(separator: "; "),
             ]
-            lines.append(fields.map(quoted).joined(separator: ","))
+            lines.append(((column == nil ? [] : [value]) + fields).map(quoted).joined(separator: ","))
         }
         return lines.joined(separator: "\r\n") + "\r\n"
     }
@@ -57,13 +63,14 @@ extension NATMatrix {
     /// The same as JSON: `{"title", "profiles", "cells": [{"offerer", "answerer", "outcome", …}]}`.
     public var json: JSON {
         [
-            "title": .string(title), "profiles": .array(profiles.map { .string($0) }),
+            "title": .string(title), "digest": .string(String(digest, radix: 16)), "profiles": .array(profiles.map { .string($0) }),
             "cells": .array(
                 results.map { offerer, answerer, result in
                     var cell: JSON.Object = [
                         "offerer": .string(offerer), "answerer": .string(answerer),
                         "outcome": .string(result.outcome.rawValue), "pair": .string(result.pair),
-                        "packets": .integer(Int64(result.packets)), "bytes": .integer(Int64(result.bytes)),
+                        "packets": .integer(Int64(result.packets)), "probes": .integer(Int64(result.probes)),
+                        "bytes": .integer(Int64(result.bytes)),
                     ]
                     if let time = result.timeToConnect { cell["milliseconds"] = .number(Double(time.nanoseconds) / 1e6) }
                     if !result.gathering.isEmpty {
@@ -75,5 +82,18 @@ extension NATMatrix {
                     return .object(cell)
                 }),
         ]
+    }
+}
+
+extension EncounterResult {
+    /// What the agents decided, an object in a line each: `{"time": seconds, "agent": "A", "decision": "…"}`.
+    public var traceLines: String {
+        trace.map { entry in
+            let line: JSON = [
+                "time": .number(Double(entry.decision.time.nanoseconds) / 1e9), "agent": .string(entry.agent),
+                "decision": .string("\(entry.decision.action)"),
+            ]
+            return line.serialized() + "\n"
+        }.joined()
     }
 }

@@ -2,13 +2,15 @@
 public import ICE
 internal import Wire
 
-//   A ── boxes of A ──┐                     1. both gather, from the STUN server
-//                     ├── internet ── server 2. each is told the other's description: time zero
-//   B ── boxes of B ──┘                     3. checks; once a pair works, data each way until it has arrived
+//   A ── boxes of A ──┐                     1. both gather, from the server and, where it is one, the relay
+//                     ├── internet ── server 2. each is told the other's description and NAT: time zero
+//   B ── boxes of B ──┘                     3. checks; once a pair works, data each way until it has arrived; a relayed
+//                                              way is watched a while for a direct one in its place
 
 /// Two ICE agents that try to meet on virtual time, each behind the boxes of a profile, with a server beside them.
 ///
-/// The agents are the ones that ship. The same configuration and profiles give the same packets.
+/// The agents and the server, which is a relay where that is wanted, are those that ship. The same configuration and profiles give
+/// the same packets.
 public struct Encounter: Sendable {
     /// What holds for an encounter beside the two profiles.
     public struct Configuration: Sendable {
@@ -20,6 +22,13 @@ public struct Encounter: Sendable {
         public var serverLink = AccessLink(LinkConditions(delay: .milliseconds(5)))
         /// How long the descriptions take to the other side, once both are complete.
         public var signallingDelay = Duration.zero
+        /// How the agents reach the server as a relay; not at all where empty.
+        public var relays: [TURNServer.Transport] = []
+        /// Whether each agent knows what its own NAT does and the other's, and helps itself with predicted ports and opening
+        /// packets.
+        public var knowsNATs = true
+        /// Whether both agents let a direct pair take the place of a relayed one.
+        public var renominates = true
         /// What the agents are told, but for roles, servers and the like.
         public var agent = ICEAgent.Configuration()
         /// When an encounter that came to no end is taken for failed.
@@ -61,109 +70,38 @@ public struct Encounter: Sendable {
         attempt(isObserving: true)
     }
 
-    /// RFC 8489 §18.6.
-    private static let stunPort: UInt16 = 3478
+    /// How many ports are predicted where they follow each other: as many as a STUN server, a relay, candidates of the host and
+    /// a neighbour may take in between.
+    static let predictedPorts = 8
+    /// Past two boxes of one's own, and not through the public network.
+    static let openingHopLimit: UInt8 = 4
+    /// How long a relayed way is watched for a direct one.
+    static let relaySettling = Duration.seconds(3)
 
     private func attempt(
         isObserving: Bool
     ) -> (result: EncounterResult, observations: [PacketObservation], network: VirtualNetwork) {
-        var network = VirtualNetwork(seed: configuration.seed)
-        network.isObserving = isObserving
-        let server = network.addHost("server", link: configuration.serverLink)
-        let hosts = [("A", offerer), ("B", answerer)].map { name, profile in
-            let segment = profile.kind == .open ? .internet : network.addNAT(profile, name: "NAT \(name)")
-            return network.addHost(name, on: segment, link: configuration.link)
+        let run = EncounterRun(self, isObserving: isObserving)
+        run.run()
+        var result = run.result
+        result.trace = run.agents.flatMap { agent in
+            agent.decisions.map { EncounterResult.Decision(agent: agent.name, decision: $0) }
+        }.sorted { $0.decision.time < $1.decision.time }
+        var network = run.wire.network
+        if network.isObserving {
+            if result.outcome != .direct { result.causes = Self.causes(in: network) }
+            result.steps = Self.steps(in: network)
+            result.places = Self.places(run.agents, in: network)
         }
-        let serverAddress = SocketAddress(ip: network.addresses(of: server)[0], port: Self.stunPort)
-        var entropy = Entropy(seed: configuration.seed)
-        var now = Timestamp.zero
-        let agents = zip(["A", "B"], hosts).map { name, host in
-            var settings = configuration.agent
-            settings.role = name == "A" ? .controlling : .controlled
-            settings.stunServers = [serverAddress]
-            return LabAgent(name, on: host, in: network, configuration: settings, entropy: entropy.split(), now: now)
-        }
-        var metAt: Timestamp?
-        var signalAt: Timestamp?
-        while true {
-            for agent in agents { agent.proceed(&network, now: now) }
-            if metAt == nil, signalAt == nil, agents.allSatisfy({ $0.gatheredAt != nil }) {
-                signalAt = now + configuration.signallingDelay
-            }
-            if let due = signalAt, due <= now {
-                signalAt = nil
-                metAt = now
-                agents[0].accept(agents[1], now: now)
-                agents[1].accept(agents[0], now: now)
-                continue
-            }
-            if agents.allSatisfy({ $0.isSettled }) || now.nanoseconds > configuration.limit.nanoseconds { break }
-            let wanted = (agents.compactMap(\.nextDeadline) + [signalAt].compactMap { $0 }).min() ?? .distantFuture
-            let limit = max(wanted, now)
-            if let arrival = network.nextArrival(until: limit) {
-                now = max(now, arrival.time)
-                deliver(arrival, agents, server, &network)
-            } else if limit == .distantFuture {
-                break
-            } else {
-                now = limit
-            }
-        }
-        let result = judge(agents, server: serverAddress, metAt: metAt, network)
         return (result, network.takeObservations(), network)
     }
 
-    private func deliver(
-        _ arrival: VirtualNetwork.Arrival, _ agents: [LabAgent], _ server: VirtualNetwork.HostID,
-        _ network: inout VirtualNetwork
-    ) {
-        guard case .datagram(let datagram) = arrival.event else { return }
-        if arrival.host == server {
-            answer(datagram, from: server, &network, arrival.time)
-        } else {
-            agents.first { $0.host == arrival.host }?.receive(datagram, now: arrival.time)
-        }
-    }
-
-    /// The server's part: Binding alone.
-    private func answer(
-        _ datagram: Datagram, from server: VirtualNetwork.HostID, _ network: inout VirtualNetwork, _ now: Timestamp
-    ) {
-        guard let request = try? STUNMessage(decoding: datagram.payload.span.bytes), request.method == .binding,
-            request.messageClass == .request
-        else { return }
-        var response = STUNMessage(.success, transactionID: request.transactionID)
-        response.append(xorAddress: datagram.source)
-        network.send(
-            Datagram(source: datagram.destination, destination: datagram.source, payload: response.encoded()),
-            from: server, now: now)
-    }
-
-    private func judge(
-        _ agents: [LabAgent], server: SocketAddress, metAt: Timestamp?, _ network: VirtualNetwork
-    ) -> EncounterResult {
-        let hasMet = agents.allSatisfy { $0.dataArrivedAt != nil }
-        let isRelayed = agents.contains { $0.dataSource?.ip == server.ip }
-        var result = EncounterResult(!hasMet ? .failed : isRelayed ? .relayed : .direct)
-        result.gathering = agents.compactMap { $0.gatheredAt.map { $0 - .zero } }
-        result.packets = agents.reduce(0) { $0 + $1.packets }
-        result.bytes = agents.reduce(0) { $0 + $1.bytes }
-        if hasMet, let metAt {
-            result.pair = "\(agents[0].kind)–\(agents[1].kind)"
-            result.timeToConnect = agents.compactMap(\.connectedAt).max().map { $0 - metAt }
-        }
-        guard network.isObserving else { return result }
-        if !hasMet { result.causes = Self.causes(in: network) }
-        result.steps = Self.steps(in: network)
-        result.places = Self.places(agents, in: network)
-        return result
-    }
-
-    /// What stopped packets, the most frequent first.
+    /// What stopped packets, the most frequent first; but before those for addresses that nobody outside can reach, which say the
+    /// least, come all others.
     private static func causes(in network: VirtualNetwork) -> [EncounterResult.Cause] {
-        DropSummary.all(in: network.observations).prefix(6).map {
-            EncounterResult.Cause(text: $0.words(in: network), packets: $0.count)
-        }
+        let all = DropSummary.all(in: network.observations)
+        let telling = all.filter { $0.cause.kind != .noRoute } + all.filter { $0.cause.kind == .noRoute }
+        return telling.prefix(6).map { EncounterResult.Cause(text: $0.words(in: network), packets: $0.count) }
     }
 
     /// The packets from place to place: hosts, boxes and the public network.
@@ -208,20 +146,5 @@ public struct Encounter: Sendable {
             case .error: "error \(message.errorCode?.code ?? 0)"
             }
         return "\(message.method.name) \(kind)\(purpose)"
-    }
-}
-
-extension NATMatrix {
-    /// Has every profile meet every other on virtual time.
-    public static func simulate(
-        _ profiles: [NATProfile], title: String, configuration: Encounter.Configuration = .init()
-    ) -> NATMatrix {
-        var matrix = NATMatrix(title: title, profiles: profiles.map(\.name))
-        for row in profiles.indices {
-            for column in profiles.indices {
-                matrix[row, column] = Encounter(profiles[row], profiles[column], configuration: configuration).run()
-            }
-        }
-        return matrix
     }
 }

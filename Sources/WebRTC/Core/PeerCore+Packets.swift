@@ -221,6 +221,9 @@ extension PeerCore {
             events.append(.selectedPair(pair))
         case .relay(let request):
             relayRequests.append(request)
+        case .ports:
+            // Sockets for probing are asked for within a budget only, and none is given here.
+            break
         case .decision(let decision):
             events.append(.decision(decision))
         }
