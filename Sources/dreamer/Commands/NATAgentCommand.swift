@@ -33,6 +33,9 @@ struct NATAgentCommand: AsyncParsableCommand {
     @Option(help: "Ta in milliseconds, 5 to 50.")
     var pacing = 5
 
+    @Flag(help: "Probe for ports where they cannot be told.")
+    var birthday = false
+
     @Flag(help: "Write what the agent decides to standard error.")
     var trace = false
 
@@ -72,6 +75,7 @@ struct NATAgentCommand: AsyncParsableCommand {
         if let nat {
             guard let behavior = NATBehavior(nat) else { throw ValidationError("--nat \(nat): as ei/apd/preserving") }
             configuration.localNAT = behavior
+            if birthday { configuration.birthdayBudget = ICEAgent.BirthdayBudget() }
             configuration.predictedPorts = Self.predictedPorts
             // A NAT of this kind may be one that a stranger's packet upsets: nothing tells them apart.
             if behavior.mapping == .endpointIndependent, behavior.filtering == .addressAndPortDependent {

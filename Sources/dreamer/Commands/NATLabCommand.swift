@@ -50,8 +50,13 @@ struct NATLabCommand: ParsableCommand {
     @Flag(help: "Tell why pairs do not connect.")
     var causes = false
 
+    @Flag(help: "Let our agents probe for ports where a NAT's cannot be told; that takes seconds.")
+    var birthday = false
+
     @Flag(help: "Write what our agents decide to standard error.")
     var trace = false
+
+    private var options: [String] { (birthday ? ["--birthday"] : []) + (trace ? ["--trace"] : []) }
 
     func validate() throws {
         guard (1...1000).contains(repetitions) else { throw ValidationError("--repeat \(repetitions): give 1 to 1000") }
@@ -75,7 +80,7 @@ struct NATLabCommand: ParsableCommand {
         var matrices: [NATMatrix] = []
         for kind in agent {
             let program: AgentProgram
-            switch LabAgents.program(kind, isTraced: trace) {
+            switch LabAgents.program(kind, options: options) {
             case .success(let found): program = found
             case .failure(let missing):
                 Terminal.note("\(kind.rawValue) is left out: \(missing)")

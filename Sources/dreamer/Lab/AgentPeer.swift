@@ -46,8 +46,7 @@ final class AgentPeer: @unchecked Sendable {
             }
             dataTimer = loop.makeTimer { [self] in sendData() }
             startedAt = loop.now
-            for address in addresses { open(address) }
-            let bound = Array(sockets.keys)
+            let bound = addresses.compactMap { open($0) }
             for address in ICEAgent.preferenceOrder(of: bound) { agent.addLocalAddress(address, now: loop.now) }
             agent.gather(now: loop.now)
             drain()
@@ -89,7 +88,8 @@ final class AgentPeer: @unchecked Sendable {
         loop.stop()
     }
 
-    private func open(_ address: IPAddress) {
+    /// Opens a socket; its address, `nil` where that does not go.
+    private func open(_ address: IPAddress) -> SocketAddress? {
         var options = UDPSocket.Options()
         options.receiveBufferBytes = Self.bufferBytes
         options.sendBufferBytes = Self.bufferBytes
@@ -110,8 +110,10 @@ final class AgentPeer: @unchecked Sendable {
                     drain()
                 })
             sockets[local] = socket
+            return local
         } catch {
             Terminal.note("\(address): \(error)")
+            return nil
         }
     }
 
@@ -195,6 +197,11 @@ final class AgentPeer: @unchecked Sendable {
                 ["local": .string(pair.local.kind.rawValue), "remote": .string(pair.remote.kind.rawValue)])
             sendData()
         case .relay(let request): perform(request)
+        case .ports(.open(let count, let address)):
+            let opened = (0..<count).compactMap { _ in open(address) }
+            agent.portsOpened(opened, now: loop.now)
+        case .ports(.close(let unused)):
+            for address in unused { sockets.removeValue(forKey: address)?.close() }
         case .decision(let decision): Terminal.note("\(role.rawValue) \(decision)")
         case .stateChanged: break
         }

@@ -17,13 +17,13 @@ enum LabAgents {
         let description: String
     }
 
-    /// The program of an agent. Foreign ones are in `Benchmarks` below the current folder; one in C is compiled into `.build`.
-    static func program(_ kind: Kind, isTraced: Bool = false) -> Result<AgentProgram, Missing> {
+    /// The program of an agent, ours with these options. Foreign ones are in `Benchmarks` below the current folder; one in C is compiled into `.build`.
+    static func program(_ kind: Kind, options: [String] = []) -> Result<AgentProgram, Missing> {
         switch kind {
         case .ours:
             return .success(
                 AgentProgram(
-                    "dreamer", program: "/proc/self/exe", arguments: ["nat", "agent"] + (isTraced ? ["--trace"] : []),
+                    "dreamer", program: "/proc/self/exe", arguments: ["nat", "agent"] + options,
                     knowsBehaviors: true,
                     takesSeveralRelays: true))
         case .aioice:
