@@ -86,14 +86,12 @@ struct NATLabCommand: ParsableCommand {
                 Terminal.note("\(kind.rawValue) is left out: \(missing)")
                 continue
             }
-            matrices.append(try measure(taken, lab, program, configuration, only: names))
+            let matrix = try measure(taken, lab, program, configuration, only: names)
+            matrices.append(matrix)
+            if !json { show(matrix) }
         }
         if let html { try SmallFile.write(Array(NATMatrix.page(matrices).utf8), to: html) }
-        if json {
-            Terminal.output(JSON.array(matrices.map(\.json)).serialized())
-        } else {
-            for matrix in matrices { show(matrix) }
-        }
+        if json { Terminal.output(JSON.array(matrices.map(\.json)).serialized()) }
     }
 
     private func taken(_ names: [String]?) throws -> [NATProfile] {

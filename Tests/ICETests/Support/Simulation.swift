@@ -359,7 +359,7 @@ final class SimulatedPeer {
             gatheredAt = now
             whenGathered()
         case .selectedPair(let pair): selections.append(pair)
-        case .relay: break
+        case .relay, .ports: break
         case .decision(let decision): decisions.append(decision)
         }
     }
