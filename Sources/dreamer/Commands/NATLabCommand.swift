@@ -72,7 +72,7 @@ struct NATLabCommand: ParsableCommand {
         let names = cell.map { $0.split(separator: "/").map(String.init) }
         let taken = try taken(names)
         let lab = try KernelMatrix(taken)
-        let server = try LabServer(at: lab.network)
+        let server = try LabRelay(at: lab.network)
         var configuration = KernelEncounter.Configuration(stunServer: server.address)
         if turn { configuration.relays = server.relays }
         configuration.tellsBehaviors = behaviors

@@ -18,7 +18,9 @@ final class NamespaceSocket {
     }
 
     init(at host: KernelNetwork.Host, address: Int = 0, port: UInt16 = 0) throws {
-        let descriptor = try host.namespace.enter { socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0) }
+        let descriptor = try host.namespace.enter {
+            socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        }
         self.descriptor = descriptor
         var own = Self.native(SocketAddress(ip: host.addresses[address], port: port))
         let bound = Self.with(&own) { bind(descriptor, $0, $1) }

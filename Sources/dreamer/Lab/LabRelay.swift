@@ -4,7 +4,7 @@ import NATLab
 import Wire
 
 /// `dreamer relay` in the server's namespace of a laboratory.
-final class LabServer {
+final class LabRelay {
     /// Where it answers STUN.
     let address: SocketAddress
     /// What it relays by.
