@@ -23,7 +23,13 @@ final class NamespaceSocket {
         }
         self.descriptor = descriptor
         var own = Self.native(SocketAddress(ip: host.addresses[address], port: port))
-        let bound = Self.with(&own) { bind(descriptor, $0, $1) }
+        var bound = Self.with(&own) { bind(descriptor, $0, $1) }
+        // A program that a test beside this one starts has copies of all sockets for a moment, closed ones too.
+        let limit = MonotonicClock.now + .seconds(2)
+        while bound != 0, errno == EADDRINUSE, MonotonicClock.now < limit {
+            poll(nil, 0, 1)
+            bound = Self.with(&own) { bind(descriptor, $0, $1) }
+        }
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let named = Self.with(&own) { pointer, _ in
             getsockname(descriptor, UnsafeMutablePointer(mutating: pointer), &length)
