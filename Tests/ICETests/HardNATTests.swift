@@ -143,14 +143,24 @@ struct HardNATTests {
             $0.openingHold = .milliseconds(300)
         }
         peer.start(candidates: [
-            peer.candidate("192.0.2.2:6000"), peer.candidate("203.0.113.2:50000", kind: .serverReflexive),
+            peer.candidate("10.0.0.2:6000", foundation: "2"), peer.candidate("192.0.2.2:6000"),
+            peer.candidate("203.0.113.2:50000", kind: .serverReflexive),
         ])
-        #expect(peer.sent.map(\.datagram.hopLimit) == [4])
-        #expect(peer.sent.first?.datagram.destination == address("203.0.113.2:50000"))
+        #expect(peer.sent.map(\.datagram.hopLimit) == [4, 4])
+        #expect(peer.sent.map(\.datagram.destination) == [address("192.0.2.2:6000"), address("203.0.113.2:50000")])
         peer.advance(.milliseconds(299))
-        #expect(peer.sent.count == 1)
+        #expect(peer.sent.count == 2)
         peer.advance(.milliseconds(1))
         #expect(peer.takeRequests().count == 1)
+        // Where the peer cannot tell the port that would let it in, nobody waits for it.
+        let unknown = ScriptedPeer(role: .controlled) {
+            $0.openingHopLimit = 4
+            $0.localNAT = NATBehavior(
+                mapping: .addressAndPortDependent, filtering: .addressAndPortDependent, allocation: .random)
+        }
+        unknown.agent.setRemoteNAT(Self.restricted)
+        unknown.start()
+        #expect(unknown.sent.map(\.datagram.hopLimit) == [4, nil])
         // A peer whose filter lets everybody in needs no waiting.
         let open = ScriptedPeer(role: .controlled) { $0.openingHopLimit = 4 }
         open.agent.setRemoteNAT(NATBehavior(mapping: .endpointIndependent, filtering: .endpointIndependent))

@@ -35,6 +35,12 @@ struct Checklist: Sendable {
     /// Whether initial states were given; before, all pairs are frozen (RFC 8445 §6.1.2.6).
     private(set) var isStarted = false
     private var nextID = 1
+    private var triggeredInARow = 0
+
+    /// So many triggered checks leave one after the other while ordinary ones wait. RFC 8445 §6.1.4.2 knows no such bound; but where
+    /// each check that comes brings about another one, as two NATs can do that answer from ever new ports, nothing else would ever
+    /// be checked.
+    private static let maximumTriggeredInARow = 8
 
     /// What became of a pair that was to be added.
     enum Insertion {
@@ -59,7 +65,11 @@ struct Checklist: Sendable {
 
     /// Whether ``next()`` would answer a pair. Frozen ones count only if nothing of their foundation is in progress.
     var hasWork: Bool {
-        if !triggered.isEmpty || pairs.contains(where: { $0.state == .waiting }) { return true }
+        !triggered.isEmpty || hasOrdinaryWork
+    }
+
+    private var hasOrdinaryWork: Bool {
+        if pairs.contains(where: { $0.state == .waiting && !triggered.contains($0.id) }) { return true }
         let busy = busyFoundations
         return pairs.contains { $0.state == .frozen && !busy.contains($0.foundation) }
     }
@@ -117,12 +127,14 @@ struct Checklist: Sendable {
 
     /// Takes the pair to check next, if any (RFC 8445 §6.1.4.2), and tells which were unfrozen for that.
     mutating func next() -> (pair: CheckPair?, isTriggered: Bool, unfrozen: [CheckPair]) {
-        if !triggered.isEmpty {
+        if !triggered.isEmpty, triggeredInARow < Self.maximumTriggeredInARow || !hasOrdinaryWork {
             let id = triggered.removeFirst()
+            triggeredInARow += 1
             if let pair = self[id: id] { return (pair, true, []) }
         }
+        triggeredInARow = 0
         var unfrozen: [CheckPair] = []
-        if !pairs.contains(where: { $0.state == .waiting }) {
+        if !pairs.contains(where: { $0.state == .waiting && !triggered.contains($0.id) }) {
             var busy = busyFoundations
             for index in pairs.indices where pairs[index].state == .frozen {
                 guard busy.insert(pairs[index].foundation).inserted else { continue }
@@ -130,7 +142,7 @@ struct Checklist: Sendable {
                 unfrozen.append(pairs[index])
             }
         }
-        return (pairs.first { $0.state == .waiting }, false, unfrozen)
+        return (pairs.first { $0.state == .waiting && !triggered.contains($0.id) }, false, unfrozen)
     }
 
     /// Puts a pair at the end of the triggered-check queue, once.
@@ -165,6 +177,14 @@ struct Checklist: Sendable {
     private mutating func place(_ pair: CheckPair) {
         let index = pairs.firstIndex { $0.priority < pair.priority } ?? pairs.endIndex
         pairs.insert(pair, at: index)
+    }
+
+    /// Takes off all pairs with a remote candidate; answers them.
+    mutating func remove(remote: Int) -> [CheckPair] {
+        let removed = pairs.filter { $0.remote == remote }
+        for pair in removed { untrigger(pair.id) }
+        pairs.removeAll { $0.remote == remote }
+        return removed
     }
 
     private mutating func remove(at index: Int) {

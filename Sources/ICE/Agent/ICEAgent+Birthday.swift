@@ -58,21 +58,22 @@ extension ICEAgent {
         }
     }
 
-    /// Begins if both NATs are of the kinds that need it and both sides have a reflexive address.
+    /// Begins if both NATs are of the kinds that need it and both sides have an address that is seen outside.
     private mutating func startProbing(_ budget: BirthdayBudget) {
         guard remoteCredentials != nil, configuration.transportPolicy == .all, let own = configuration.localNAT,
             let remoteNAT
         else { return }
         let opens = own.isUnpredictable && remoteNAT.admitsKnownPortsOnly
         guard opens || remoteNAT.isUnpredictable && own.admitsKnownPortsOnly else { return }
-        func isBest(_ first: ICECandidate, _ second: ICECandidate) -> Bool { first.priority < second.priority }
-        let targets = remotes.filter {
-            !$0.isLearned && $0.candidate.kind == .serverReflexive && $0.address.ip.family == .v4
-                && !$0.address.ip.isPrivate
+        func isWorse(_ first: ICECandidate, _ second: ICECandidate) -> Bool { first.priority < second.priority }
+        // What others see: a reflexive address, or the host's own behind a firewall.
+        func isOutside(_ candidate: ICECandidate, _ ip: IPAddress) -> Bool {
+            candidate.kind != .relayed && ip.family == .v4 && ip.isPublic
         }
-        guard let target = targets.max(by: { isBest($0.candidate, $1.candidate) }),
-            let local = locals.filter({ $0.candidate.kind == .serverReflexive && $0.address.ip.family == .v4 })
-                .max(by: { isBest($0.candidate, $1.candidate) })
+        let targets = remotes.filter { !$0.isLearned && isOutside($0.candidate, $0.address.ip) }
+        let sources = locals.filter { isOutside($0.candidate, $0.address.ip) }
+        guard let target = targets.max(by: { isWorse($0.candidate, $1.candidate) }),
+            let local = sources.max(by: { isWorse($0.candidate, $1.candidate) })
         else { return }
         probing.target = target.address
         probing.base = local.base

@@ -231,17 +231,31 @@ extension ICEAgent {
     /// A check came from an address that signalling did not name (RFC 8445 §7.3.1.3). `nil` if too many did.
     mutating func learnRemote(_ source: SocketAddress, priority: UInt32) -> Int? {
         if let known = remoteIndex(of: source) { return known }
-        guard remotes.count(where: \.isLearned) < configuration.maximumLearnedCandidates else {
-            counters.overLimit += 1
-            return nil
+        var place = remotes.count
+        if remotes.count(where: \.isLearned) >= configuration.maximumLearnedCandidates {
+            guard let useless = remotes.indices.first(where: { isUseless($0) }) else {
+                counters.overLimit += 1
+                return nil
+            }
+            place = useless
+            for pair in checklist.remove(remote: useless) { transactions.removeAll { $0.purpose.pair == pair.id } }
         }
         // Any foundation that no other has: a number with a letter that signalling would have to guess.
         learnedCount += 1
         let candidate = ICECandidate(
             foundation: "prflx\(learnedCount)", priority: priority, address: source, kind: .peerReflexive)
-        remotes.append(RemoteCandidate(candidate: candidate, address: source, isLearned: true))
+        let learned = RemoteCandidate(candidate: candidate, address: source, isLearned: true)
+        if place < remotes.count { remotes[place] = learned } else { remotes.append(learned) }
         note(.remoteCandidateFound(candidate, .check))
-        return remotes.count - 1
+        return place
+    }
+
+    /// Whether a learned candidate may give its place to another: all that came of it are pairs that failed. Two NATs with a mapping
+    /// for each destination whose filters let everybody in give each check, and each answer, another source.
+    private func isUseless(_ remote: Int) -> Bool {
+        guard remotes[remote].isLearned else { return false }
+        let pairs = checklist.pairs.filter { $0.remote == remote }
+        return !pairs.isEmpty && pairs.allSatisfy { $0.state == .failed && !$0.isValid }
     }
 
     // MARK: Pairs (RFC 8445 §6.1.2)

@@ -39,7 +39,7 @@ extension ICEAgent {
         // Each new destination takes the next port: other servers' and other candidates' come before ours.
         for step in 1...configuration.predictedPorts {
             let port = address.port &+ UInt16(truncatingIfNeeded: step)
-            if ports.count < configuration.predictedPorts, !ports.contains(port) { ports.append(port) }
+            if ports.count < configuration.predictedPorts, port != ports.first { ports.append(port) }
         }
         for (index, port) in ports.enumerated() where port != 0 {
             let guess = SocketAddress(ip: address.ip, port: port)
@@ -95,7 +95,8 @@ extension ICEAgent {
     mutating func open(_ pair: CheckPair) {
         guard opensSilently, let limit = configuration.openingHopLimit, bases[pair.base].relay == nil else { return }
         let remote = remotes[pair.remote]
-        guard remote.candidate.kind == .serverReflexive, !remote.address.ip.isPrivate else { return }
+        // A host with a public address may have a firewall before it.
+        guard remote.candidate.kind != .relayed, remote.address.ip.isPublic else { return }
         let indication = STUNMessage(.indication, transactionID: STUNTransactionID(using: &entropy))
         outbox.append(
             .transmit(
@@ -105,9 +106,17 @@ extension ICEAgent {
         note(.openingSent(name(pair), hopLimit: limit))
     }
 
-    /// Checks wait for those of the peer.
+    /// Checks wait for those of the peer, where these can come: the peer must be able to tell which port of our NAT lets it in.
     mutating func holdChecks() {
         guard opensSilently, configuration.openingHold > .zero else { return }
+        if let own = configuration.localNAT, own.mapping != .endpointIndependent {
+            guard own.allocation != .random, remoteNAT?.filtering == .addressAndPortDependent else { return }
+        }
         heldUntil = clock + configuration.openingHold
     }
+}
+
+extension IPAddress {
+    /// Whether it may be reached from anywhere.
+    var isPublic: Bool { !isPrivate && !isLoopback && !isLinkLocal }
 }

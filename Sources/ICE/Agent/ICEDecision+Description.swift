@@ -35,8 +35,7 @@ extension ICEDecision.Action: CustomStringConvertible {
         case .pairUnfrozen(let name): "pair \(name) unfrozen"
         case .openingSent(let name, let limit): "opens \(name) with \(limit) hops"
         case .probingStarted(let target, let ports, let probes):
-            ports > 0
-                ? "probes \(target) from \(ports) ports" : "probes up to \(probes) ports of \(target.ip), chosen at random"
+            ports > 0 ? "probes \(target) from \(ports) ports" : "probes up to \(probes) random ports of \(target.ip)"
         case .probingEnded(let packets, let reached):
             "probing ended after \(packets) packets: \(reached ? "a way is found" : "no way")"
         case .checksStarted(let pairs, let pacing): "checks start: \(pairs) pairs, one every \(pacing)"

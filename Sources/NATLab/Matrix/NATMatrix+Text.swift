@@ -63,7 +63,8 @@ extension NATMatrix {
     /// The same as JSON: `{"title", "profiles", "cells": [{"offerer", "answerer", "outcome", …}]}`.
     public var json: JSON {
         [
-            "title": .string(title), "digest": .string(String(digest, radix: 16)), "profiles": .array(profiles.map { .string($0) }),
+            "title": .string(title), "digest": .string(String(digest, radix: 16)),
+            "profiles": .array(profiles.map { .string($0) }),
             "cells": .array(
                 results.map { offerer, answerer, result in
                     var cell: JSON.Object = [

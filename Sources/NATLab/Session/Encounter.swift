@@ -54,10 +54,11 @@ public struct Encounter: Sendable {
         self.configuration = configuration
     }
 
-    /// Has it take place. Where it fails it is repeated with every packet looked at, so that the result can say why.
+    /// Has it take place. Where it fails, or takes a relay, it is repeated with every packet looked at, so that the result can say
+    /// why.
     public func run() -> EncounterResult {
         var result = attempt(isObserving: configuration.recordsSteps).result
-        if result.outcome == .failed, !configuration.recordsSteps { result = attempt(isObserving: true).result }
+        if result.outcome != .direct, !configuration.recordsSteps { result = attempt(isObserving: true).result }
         if !configuration.recordsSteps {
             result.steps = []
             result.places = []

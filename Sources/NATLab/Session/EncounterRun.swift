@@ -86,7 +86,9 @@ final class EncounterRun {
     /// Brings the descriptions over, once both are complete and their time has come. Answers whether it did.
     private func signal() -> Bool {
         guard metAt == nil else { return false }
-        if signalAt == nil, agents.allSatisfy({ $0.gatheredAt != nil }) { signalAt = now + configuration.signallingDelay }
+        if signalAt == nil, agents.allSatisfy({ $0.gatheredAt != nil }) {
+            signalAt = now + configuration.signallingDelay
+        }
         guard let due = signalAt, due <= now else { return false }
         signalAt = nil
         metAt = now
@@ -122,7 +124,8 @@ final class EncounterRun {
         return !isRelayed || !configuration.renominates || now >= settledAt + relaySettling
     }
 
-    private var nextLook: Timestamp? { settledAt.map { $0 + relaySettling } }
+    /// When it may be over though nothing happens.
+    private var nextLook: Timestamp? { settledAt.map { $0 + relaySettling }.flatMap { $0 > now ? $0 : nil } }
 
     private var relaySettling: Duration {
         max(Encounter.relaySettling, configuration.agent.birthdayBudget?.duration ?? .zero)

@@ -11,7 +11,7 @@ final class ScriptedPeer {
     /// Those of the peer.
     let credentials: ICECredentials
     var tieBreaker: UInt64 = 1 << 63
-    private(set) var sent: [(time: Timestamp, datagram: Datagram)] = []
+    var sent: [(time: Timestamp, datagram: Datagram)] = []
     private(set) var events: [ICEAgent.Event] = []
     private(set) var deadline: Timestamp?
     private var entropy: Entropy

@@ -25,12 +25,31 @@ struct EncounterTests {
             ("open", "udp-blocked", false), ("open", "open", true), ("full-cone", "symmetric-random", true),
             ("address-restricted", "symmetric-random", true), ("port-restricted", "port-restricted", true),
             ("port-restricted", "symmetric-random", false), ("symmetric-random", "symmetric-random", false),
-            ("double-nat", "port-restricted", true), ("firewall", "port-restricted", true),
+            ("double-nat", "port-restricted", true), ("firewall", "port-restricted", true), ("leaky", "leaky", false),
+            ("port-restricted", "symmetric-sequential", false),
         ])
     func outcomes(offerer: String, answerer: String, connects: Bool) throws {
+        try judge(offerer, answerer, connects: connects, knows: false)
+    }
+
+    @Test(
+        "those that cannot for want of knowledge can where each side knows what the NATs do",
+        arguments: [
+            ("leaky", "leaky", true), ("leaky", "firewall", true), ("port-restricted", "symmetric-sequential", true),
+            ("leaky", "symmetric-sequential", true), ("firewall", "symmetric-preserving", true),
+            ("port-restricted", "symmetric-preserving", true), ("port-restricted", "symmetric-random", false),
+            ("symmetric-sequential", "symmetric-sequential", false),
+        ])
+    func helped(offerer: String, answerer: String, connects: Bool) throws {
+        try judge(offerer, answerer, connects: connects, knows: true)
+    }
+
+    private func judge(_ offerer: String, _ answerer: String, connects: Bool, knows: Bool) throws {
         let (a, b) = try (#require(NATProfile.standard(named: offerer)), #require(NATProfile.standard(named: answerer)))
         for (first, second) in [(a, b), (b, a)] {
-            let result = Encounter(first, second).run()
+            var configuration = Encounter.Configuration()
+            configuration.knowsNATs = knows
+            let result = Encounter(first, second, configuration: configuration).run()
             #expect(result.outcome == (connects ? .direct : .failed), "\(first.name) → \(second.name)")
             #expect((result.timeToConnect != nil) == connects)
             if !connects { #expect(!result.causes.isEmpty) }
@@ -43,6 +62,7 @@ struct EncounterTests {
         let matrix = NATMatrix.simulate(profiles, title: "three <profiles>")
         #expect(matrix.results.count == 9)
         #expect(matrix.count(.direct) == 6 && matrix.count(.failed) == 3)
+        #expect(matrix.csv(with: "turn", "no", hasNames: false).hasPrefix("no,open,open,direct"))
         let page = NATMatrix.page([matrix])
         for profile in profiles {
             #expect(matrix.table.contains(profile.name) && matrix.csv.contains(profile.name))
