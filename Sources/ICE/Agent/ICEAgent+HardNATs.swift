@@ -57,13 +57,13 @@ extension ICEAgent {
 
     // MARK: - Early copies
 
-    /// RFC 8445 §14.3 has half a second before the first copy of a check. Where the peer's filter is closed until the peer has our
+    /// RFC 8445 §14.3 has half a second before the first copy of a check. Where the peer's filter looks at addresses and is closed until it has our
     /// description and checks us, and its checks do not reach us so that they would bring ours about, the first of ours is
     /// lost as a rule. Where both sides know so, the first copies follow sooner, more and more slowly, until they are as far apart as
     /// others are.
     private func hastens(_ pair: CheckPair) -> Bool {
         guard let own = configuration.localNAT, own.mapping != .endpointIndependent, let remoteNAT,
-            remoteNAT.mapping == .endpointIndependent, remoteNAT.filtering != .endpointIndependent
+            remoteNAT.mapping == .endpointIndependent, remoteNAT.filtering == .addressDependent
         else { return false }
         let remote = remotes[pair.remote]
         return bases[pair.base].relay == nil && remote.candidate.kind != .relayed && !remote.address.ip.isPrivate
