@@ -57,8 +57,8 @@ extension ICEAgent {
 
     // MARK: - Early copies
 
-    /// RFC 8445 §14.3 has half a second before the first copy of a check. Where the peer's filter looks at addresses and is closed until it has our
-    /// description and checks us, and its checks do not reach us so that they would bring ours about, the first of ours is
+    /// RFC 8445 §14.3 has half a second before the first copy of a check. Where the peer's filter looks at addresses and
+    /// is closed until the peer has our description and checks us, and its checks do not reach us so that they would bring ours about, the first of ours is
     /// lost as a rule. Where both sides know so, the first copies follow sooner, more and more slowly, until they are as far apart as
     /// others are.
     private func hastens(_ pair: CheckPair) -> Bool {
@@ -86,9 +86,8 @@ extension ICEAgent {
     /// Whether this side opens its NAT without reaching the peer's. The offerer need not: its first check comes when the answerer
     /// has done so.
     private var opensSilently: Bool {
-        // A peer whose mapping depends on the destination does not come from where it was seen, and an open filter needs no care.
         configuration.openingHopLimit != nil && role == .controlled
-            && remoteNAT.map { $0.mapping == .endpointIndependent && $0.filtering != .endpointIndependent } ?? true
+            && remoteNAT?.filtering != .endpointIndependent
     }
 
     /// Sends a packet that makes a mapping in our NAT and ends before the peer's.
