@@ -24,6 +24,8 @@ struct SocketSetup {
         static let reusePort = Option(level: SOL_SOCKET, name: SO_REUSEPORT)
         static let receiveErrorsV4 = Option(level: Int32(IPPROTO_IP), name: IP_RECVERR)
         static let receiveErrorsV6 = Option(level: Int32(IPPROTO_IPV6), name: IPV6_RECVERR)
+        static let hopsV4 = Option(level: Int32(IPPROTO_IP), name: IP_TTL)
+        static let hopsV6 = Option(level: Int32(IPPROTO_IPV6), name: IPV6_UNICAST_HOPS)
         static let multicastHops = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_TTL)
         static let multicastOfOthers = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_ALL)
         static let noDelay = Option(level: Int32(IPPROTO_TCP), name: TCP_NODELAY)
@@ -33,6 +35,9 @@ struct SocketSetup {
 
     /// ip(7): sets the don't-fragment bit and ignores the path MTU. The value of IPv6 is the same (ipv6(7)).
     static let dontFragmentIgnoringReports = IP_PMTUDISC_PROBE
+
+    /// As many as the route or the system says (ipv6(7); of IPv4 alike).
+    static let defaultHops: Int32 = -1
 
     let descriptor: Int32
 

@@ -20,6 +20,25 @@ extension UDPSocket {
         packet.withUnsafeBytes { send($0, ends: [$0.count], to: destination, from: source) }
     }
 
+    /// Sends one packet that passes so many routers at most, if the kernel has room for it.
+    public func send(_ packet: RawSpan, to destination: SocketAddress, hopLimit: UInt8) {
+        packet.withUnsafeBytes { bytes in
+            state.withLock { state in
+                guard !bytes.isEmpty, !state.isClosed, destination.ip.family == localAddress.ip.family,
+                    state.backlog.isEmpty
+                else {
+                    state.statistics.sendDrops += 1
+                    return
+                }
+                let setup = SocketSetup(descriptor: descriptor)
+                let option = destination.ip.family == .v6 ? SocketSetup.Option.hopsV6 : .hopsV4
+                guard setup.attempt(option, Int32(hopLimit)) else { return }
+                _ = state.transmit(descriptor, bytes, ends: [bytes.count], from: 0, to: destination, source: nil)
+                setup.attempt(option, SocketSetup.defaultHops)
+            }
+        }
+    }
+
     /// Sends one datagram without any payload, if the kernel has room for it.
     public func sendEmpty(to destination: SocketAddress, from source: IPAddress? = nil) {
         withUnsafeBytes(of: UInt8(0)) { byte in

@@ -115,6 +115,27 @@ struct HardNATTests {
         if opens { #expect(peers[1].time(of: .connected).map { $0.nanoseconds < 500_000_000 } == true) }
     }
 
+    @Test("the first copies follow sooner where the first check is lost as a rule, and only there")
+    func hastened() {
+        let target = "203.0.113.2:50000"
+        func copies(own: NATBehavior?, other: NATBehavior?, within limit: Duration) -> Int {
+            let peer = ScriptedPeer(role: .controlled) { $0.localNAT = own }
+            if let other { peer.agent.setRemoteNAT(other) }
+            peer.start(candidates: [peer.candidate(target, kind: .serverReflexive)])
+            for _ in 0..<Int(limit.nanoseconds / 10_000_000) { peer.advance(.milliseconds(10)) }
+            return peer.sent.count { $0.datagram.destination == address(target) }
+        }
+        let byAddress = NATBehavior(mapping: .endpointIndependent, filtering: .addressDependent)
+        let open = NATBehavior(mapping: .endpointIndependent, filtering: .endpointIndependent)
+        // After 0, 50 and 150 ms, Ta being 50 ms.
+        #expect(copies(own: Self.sequential, other: byAddress, within: .milliseconds(300)) == 3)
+        #expect(copies(own: Self.sequential, other: byAddress, within: .seconds(39)) == 10)
+        for (own, other) in [(Self.sequential, open), (byAddress, byAddress), (Self.sequential, nil), (nil, byAddress)]
+        {
+            #expect(copies(own: own, other: other, within: .milliseconds(300)) == 1)
+        }
+    }
+
     @Test("an answerer that waits for checks checks itself when none come")
     func hold() throws {
         let peer = ScriptedPeer(role: .controlled) {

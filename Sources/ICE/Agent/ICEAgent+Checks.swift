@@ -75,9 +75,10 @@ extension ICEAgent {
         // RFC 8445 §14.3 multiplies by the number of checks twice over, seconds for ten pairs, and allows other ways: one
         // round of all open checks is what keeps the rate.
         let rto = max(configuration.initialRTO, .milliseconds(500), pacing * checklist.activeCount)
+        let copies = retransmissions(of: pair, ordinary: rto)
         start(
             request, .check(pair: pair.id, isNomination: isNomination), base: pair.base,
-            to: remotes[pair.remote].address, rto: rto, copies: Transaction.maximumCopies)
+            to: remotes[pair.remote].address, rto: copies.rto, copies: copies.copies)
         counters.checksSent += 1
         nextCheck = clock + pacing
         if consent?.pair == pair.id { consent?.sent(now: clock) }

@@ -5,6 +5,8 @@ internal import Wire
 //
 //     the peer's mapping depends on the destination, its ports follow each other, and our filter looks at ports:
 //         the ports after the one that a server saw are checked as well; our checks open our filter for those of the peer
+//     our mapping depends on the destination, so that the peer's checks cannot reach us, and its filter is closed until it has
+//     our description: our checks are repeated sooner
 //     the peer's NAT takes a stranger's packet for the owner of a port:
 //         the answerer opens its own NAT with packets that end on the way, and has the offerer check first
 extension ICEAgent {
@@ -51,6 +53,32 @@ extension ICEAgent {
             note(.remoteCandidateFound(predicted, .predicted))
             for base in bases.indices where bases[base].relay == nil { formPair(base: base, remote: remotes.count - 1) }
         }
+    }
+
+    // MARK: - Early copies
+
+    /// RFC 8445 §14.3 has half a second before the first copy of a check. Where the peer's filter looks at addresses and
+    /// is closed until the peer has our description and checks us, and its checks do not reach us so that they would bring ours about, the first of ours is
+    /// lost as a rule. Where both sides know so, the first copies follow sooner, more and more slowly, until they are as far apart as
+    /// others are.
+    private func hastens(_ pair: CheckPair) -> Bool {
+        guard let own = configuration.localNAT, own.mapping != .endpointIndependent, let remoteNAT,
+            remoteNAT.mapping == .endpointIndependent, remoteNAT.filtering == .addressDependent
+        else { return false }
+        let remote = remotes[pair.remote]
+        return bases[pair.base].relay == nil && remote.candidate.kind != .relayed && !remote.address.ip.isPrivate
+    }
+
+    /// The wait before the first of such copies, unless Ta is longer.
+    private static let hastenedRTO = Duration.milliseconds(20)
+
+    /// The wait for the first copy of a check, and how many may leave: the last of them not later than others' last.
+    func retransmissions(of pair: CheckPair, ordinary rto: Duration) -> (rto: Duration, copies: Int) {
+        var copies = Transaction.maximumCopies
+        guard hastens(pair) else { return (rto, copies) }
+        let first = max(Self.hastenedRTO, pacing)
+        while first * (1 << copies) <= rto * (1 << (Transaction.maximumCopies - 1)) { copies += 1 }
+        return (min(first, rto), copies)
     }
 
     // MARK: - Opening packets

@@ -50,9 +50,11 @@ extension KernelNetwork {
         return try NFTListing.flows(text).sorted { "\($0)" < "\($1)" }
     }
 
-    /// Forgets what crossed segments and what boxes counted; mappings and permissions stay.
-    public func resetTraffic() throws {
+    /// Forgets what crossed segments and what boxes counted; mappings and permissions stay. With names, on the public segment and
+    /// at these boxes alone.
+    public func resetTraffic(boxes names: [String]? = nil) throws {
         for (index, node) in plan.nodes.enumerated() where node.segmentAddress != nil {
+            if let names, index != NetworkPlan.publicNode, !names.contains(node.name) { continue }
             let own = node.isBox ? ["dropped", "sent"].map { "flush set \(NFTRules.table) \($0)\n" }.joined() : ""
             try KernelProgram.run("nft", ["-f", "-"], input: SegmentCounters.flush + own, in: namespaces[index])
         }
@@ -101,18 +103,24 @@ extension KernelNetwork {
         throw Failure("tcpdump ended: \(try program.finish().output)")
     }
 
+    /// The names of the boxes that a host is behind, outer ones first.
+    public func boxes(before host: Host) -> [String] {
+        boxIndices(host.name).sorted().map { plan.nodes[$0].name }
+    }
+
     /// The boxes that both hosts are behind.
     private func commonBoxes(_ first: Host, _ second: Host) -> [Int] {
-        func boxes(_ name: String) -> Set<Int> {
-            var result: Set<Int> = []
-            var next = plan.nodes.firstIndex { $0.name == name }.flatMap { plan.nodes[$0].parent }
-            while let index = next {
-                if plan.nodes[index].isBox { result.insert(index) }
-                next = plan.nodes[index].parent
-            }
-            return result
+        boxIndices(first.name).intersection(boxIndices(second.name)).sorted()
+    }
+
+    private func boxIndices(_ name: String) -> Set<Int> {
+        var result: Set<Int> = []
+        var next = plan.nodes.firstIndex { $0.name == name }.flatMap { plan.nodes[$0].parent }
+        while let index = next {
+            if plan.nodes[index].isBox { result.insert(index) }
+            next = plan.nodes[index].parent
         }
-        return boxes(first.name).intersection(boxes(second.name)).sorted()
+        return result
     }
 
     private func index(ofBox name: String) throws -> Int {

@@ -94,8 +94,7 @@ public final class KernelNetwork: Sendable {
     let plan: NetworkPlan
     let namespaces: [NetworkNamespace]
     let links: [KernelLink]
-    /// The last to be made and the first to go.
-    private let programGuard: NamespaceGuard
+    private let programs: NamespacePrograms
 
     /// Makes a network of these sites. With IPv6, the server and hosts without a box before them have addresses of both
     /// kinds; those behind one never do, so that it decides which way they find. `coreHops` routers lie between any two on the
@@ -141,8 +140,10 @@ public final class KernelNetwork: Sendable {
         guard let server = hosts[Self.serverName] else { throw Failure("the network has no server") }
         self.server = server
         self.hosts = hosts
-        programGuard = try NamespaceGuard(namespaces)
+        programs = try NamespacePrograms(namespaces)
     }
+
+    deinit { programs.end() }
 
     private static func links(_ plan: NetworkPlan, _ namespaces: [NetworkNamespace]) throws -> [KernelLink] {
         var links: [KernelLink] = []

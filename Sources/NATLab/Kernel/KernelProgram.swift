@@ -34,6 +34,8 @@ public final class KernelProgram {
     private let output: Int32
     private var pending: [UInt8] = []
     private var ending: Ending?
+    /// Whether the guard was told of it.
+    private let isGuarded: Bool
 
     /// Starts a program in a namespace, searched for where commands are, and where those of the system's administrator are.
     ///
@@ -71,9 +73,16 @@ public final class KernelProgram {
             close(inputs[0])
             close(outputs[1])
         }
+        // What is given all of its input ends by itself.
+        isGuarded = inputText == nil
         do {
-            pid = try namespace.enter {
-                try ProgramStart.start(program, arguments, environment: environment, descriptors: descriptors)
+            if isGuarded { try ProgramGuard.shared.prepare() }
+            pid = try namespace.enter { [isGuarded] in
+                let pid = try ProgramStart.start(
+                    program, arguments, environment: environment, descriptors: descriptors,
+                    group: isGuarded ? .separate : .own)
+                if isGuarded { ProgramGuard.shared.add(pid) }
+                return pid
             }
         } catch {
             if input >= 0 { close(input) }
@@ -85,11 +94,23 @@ public final class KernelProgram {
     deinit {
         if ending == nil {
             kill(pid, SIGKILL)
-            var status: Int32 = 0
-            while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+            _ = waitForEnd()
         }
         if input >= 0 { close(input) }
         close(output)
+    }
+
+    /// Waits for the process; what is answered is what `waitpid` tells.
+    private func waitForEnd() -> Int32 {
+        if isGuarded {
+            // Its number is its own until it is waited for.
+            var info = siginfo_t()
+            while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) < 0, errno == EINTR {}
+            ProgramGuard.shared.remove(pid)
+        }
+        var status: Int32 = 0
+        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        return status
     }
 
     private static func file(of text: String) throws -> Int32 {
@@ -147,8 +168,7 @@ public final class KernelProgram {
         if let ending { return ending }
         let deadline = MonotonicClock.now + limit
         while try readMore(until: deadline) {}
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        let status = waitForEnd()
         let signal = status & 0x7F
         let ending = Ending(
             status: signal == 0 ? (status >> 8) & 0xFF : 128 + signal, output: String(decoding: pending, as: UTF8.self))

@@ -3,8 +3,21 @@ import Glibc
 
 /// Starts programs in the namespace of the calling thread.
 enum ProgramStart {
+    /// What a program is one of, which signals reach together.
+    enum Group {
+        /// This process's group.
+        case own
+        /// A group of its own, whose number is that of its process.
+        case separate
+        /// A session of its own, without a terminal.
+        case session
+    }
+
     /// Where tools for administrators are, which are not in everybody's search path.
     private static let systemFolders = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+
+    /// POSIX_SPAWN_SETSID of spawn.h, which glibc has among its extensions.
+    private static let setsid: Int32 = 0x80
 
     /// The file of a program that is searched for; `nil` where there is none.
     static func path(of program: String) -> String? {
@@ -16,7 +29,8 @@ enum ProgramStart {
     /// Starts a program that gets these descriptors, each as the number beside it (-1 for one that swallows all), and
     /// otherwise only what is not closed when programs are started. Answers its process.
     static func start(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:], descriptors: [(Int32, Int32)]
+        _ program: String, _ arguments: [String], environment: [String: String] = [:], descriptors: [(Int32, Int32)],
+        group: Group = .own
     ) throws(KernelLabError) -> pid_t {
         guard let path = path(of: program) else { throw KernelLabError("running \(program)", code: ENOENT) }
         var actions = posix_spawn_file_actions_t()
@@ -38,7 +52,15 @@ enum ProgramStart {
         posix_spawnattr_setsigmask(&attributes, &signals)
         sigaddset(&signals, SIGPIPE)
         posix_spawnattr_setsigdefault(&attributes, &signals)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        var flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
+        switch group {
+        case .own: break
+        case .separate:
+            posix_spawnattr_setpgroup(&attributes, 0)
+            flags |= POSIX_SPAWN_SETPGROUP
+        case .session: flags |= setsid
+        }
+        posix_spawnattr_setflags(&attributes, Int16(flags))
         var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] = Self.variables(adding: environment).map { strdup($0) } + [nil]
         defer { for word in words + variables { free(word) } }

@@ -5,7 +5,9 @@ import ArgumentParser
 struct NATCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "nat", abstract: "What NATs do to connections, simulated and on this host.",
-        subcommands: [NATSimCommand.self, NATProbeCommand.self, NATProfilesCommand.self])
+        subcommands: [
+            NATSimCommand.self, NATLabCommand.self, NATProbeCommand.self, NATProfilesCommand.self, NATAgentCommand.self,
+        ])
 }
 
 /// `dreamer nat profiles`

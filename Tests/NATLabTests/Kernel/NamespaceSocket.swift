@@ -18,10 +18,18 @@ final class NamespaceSocket {
     }
 
     init(at host: KernelNetwork.Host, address: Int = 0, port: UInt16 = 0) throws {
-        let descriptor = try host.namespace.enter { socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0) }
+        let descriptor = try host.namespace.enter {
+            socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        }
         self.descriptor = descriptor
         var own = Self.native(SocketAddress(ip: host.addresses[address], port: port))
-        let bound = Self.with(&own) { bind(descriptor, $0, $1) }
+        var bound = Self.with(&own) { bind(descriptor, $0, $1) }
+        // A program that a test beside this one starts has copies of all sockets for a moment, closed ones too.
+        let limit = MonotonicClock.now + .seconds(2)
+        while bound != 0, errno == EADDRINUSE, MonotonicClock.now < limit {
+            poll(nil, 0, 1)
+            bound = Self.with(&own) { bind(descriptor, $0, $1) }
+        }
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let named = Self.with(&own) { pointer, _ in
             getsockname(descriptor, UnsafeMutablePointer(mutating: pointer), &length)

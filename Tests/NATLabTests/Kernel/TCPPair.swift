@@ -9,7 +9,9 @@ enum TCPPair {
     /// A listening socket.
     static func listen(at host: KernelNetwork.Host, address: Int = 0, port: UInt16) throws -> Int32 {
         let own = SocketAddress(ip: host.addresses[address], port: port)
-        let descriptor = try host.namespace.enter { socket(family(own), Int32(SOCK_STREAM.rawValue), 0) }
+        let descriptor = try host.namespace.enter {
+            socket(family(own), Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        }
         let bound = with(own) { bind(descriptor, $0, $1) }
         try #require(bound == 0 && Glibc.listen(descriptor, 4) == 0)
         return descriptor
@@ -17,7 +19,7 @@ enum TCPPair {
 
     /// Whether a connection comes up within two seconds.
     static func connects(from host: KernelNetwork.Host, to target: SocketAddress) throws -> Bool {
-        let kind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue)
+        let kind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         let descriptor = try host.namespace.enter { socket(family(target), kind, 0) }
         defer { close(descriptor) }
         if with(target, { connect(descriptor, $0, $1) }) == 0 { return true }
