@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DTLS
+import Hashing
 import ICE
 import NetIO
 import Synchronization
@@ -64,6 +65,24 @@ extension PeerConnection.Servers {
 // MARK: - Links
 
 extension PeerConnection {
+    /// Tells the budget what went over relays, and the core what may.
+    func noteRelayed() {
+        guard let budget = configuration.relayBudget else { return }
+        let (bytes, certificate) = guarded.withLock { state in
+            let bytes = state.core.transport.bytesRelayed
+            let isKnown = work.relay.peer != nil || bytes == work.relay.bytes
+            return (bytes, isKnown ? nil : state.core.remoteCertificate)
+        }
+        if let certificate {
+            let peer = SHA256.hash(certificate)
+            work.relay.peer = peer
+            guarded.withLock { $0.core.relayAllowance = budget.allowance(for: peer) }
+        }
+        guard let peer = work.relay.peer, bytes != work.relay.bytes else { return }
+        budget.add(bytes - work.relay.bytes, for: peer)
+        work.relay.bytes = bytes
+    }
+
     /// Does what an agent wants for a relay, on the loop's thread.
     func serve(_ request: RelayRequest) {
         switch request {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DTLS
-import Hashing
 public import ICE
 import NetIO
 import SCTP
@@ -89,7 +88,7 @@ public final class PeerConnection: Sendable {
     let endpoint: RTCEndpoint
     let configuration: Configuration
     let guarded: Mutex<Guarded>
-    private let work = Work()
+    let work = Work()
     let relays = RelayLinks()
     private let timer = Mutex<LoopTimer?>(nil)
 
@@ -438,28 +437,10 @@ extension PeerConnection {
         }
     }
 
-    /// Tells the budget what went over relays, and the core what may.
-    private func noteRelayed() {
-        guard let budget = configuration.relayBudget else { return }
-        let (bytes, certificate) = guarded.withLock { state in
-            let bytes = state.core.transport.bytesRelayed
-            let isKnown = work.relay.peer != nil || bytes == work.relay.bytes
-            return (bytes, isKnown ? nil : state.core.remoteCertificate)
-        }
-        if let certificate {
-            let peer = SHA256.hash(certificate)
-            work.relay.peer = peer
-            guarded.withLock { $0.core.relayAllowance = budget.allowance(for: peer) }
-        }
-        guard let peer = work.relay.peer, bytes != work.relay.bytes else { return }
-        budget.add(bytes - work.relay.bytes, for: peer)
-        work.relay.bytes = bytes
-    }
-
     private enum Next { case again, onLoop, done }
 
     /// What ``process()`` fills and empties; only the thread that set `isProcessing` touches it.
-    private final class Work: @unchecked Sendable {
+    final class Work: @unchecked Sendable {
         var outbox = PeerOutbox()
         /// Whose bytes are counted against a budget, and how many have been so far.
         var relay: (peer: [UInt8]?, bytes: UInt64) = (nil, 0)
