@@ -12,7 +12,7 @@ struct ICEAttributeTests {
     }
 
     @Test(
-        "offers and answers have fragment, password, ice2 and candidates, and no ice-lite (§4.2.1.4, §4.3.1, §4.3.2, RFC 8445 §10)"
+        "offers and answers have fragment, password, ice2 and candidates, and no ice-lite (§4.2.1.4, §4.3)"
     )
     func present() throws {
         let offer = SessionDescription.offer(Self.own)

@@ -37,8 +37,8 @@ extension ICEAgent {
         }
     }
 
-    /// Whether ``addLocalAddress(_:now:)`` still has candidates made of an address. Once the peer was told that there are no more,
-    /// an address that the host gets needs a restart (RFC 8838 §13, RFC 8445 §9).
+    /// Whether ``addLocalAddress(_:now:)`` still has candidates made of an address. Once the peer was told that there
+    /// are no more, an address that the host gets needs a restart (RFC 8838 §13, RFC 8445 §9).
     public var takesLocalAddresses: Bool { !hasEnded && !gathering.isComplete }
 
     /// Begins to look for server-reflexive and relayed candidates, from the addresses added so far and those added until it ends.
@@ -80,8 +80,8 @@ extension ICEAgent {
         return locals.count >= configuration.maximumCandidates ? .limit : nil
     }
 
-    /// Kinds of IPv6 addresses that are not used any more: site-local ones, and those that hold an IPv4 address (RFC 8445
-    /// §5.1.1.1).
+    /// Kinds of IPv6 addresses that are not used any more: site-local ones, and those that hold an IPv4 address (RFC
+    /// 8445 §5.1.1.1).
     private static func isDeprecated(_ ip: IPAddress) -> Bool {
         guard ip.family == .v6 else { return false }
         return ip.high >> 54 == 0xFEC0 >> 6
@@ -99,7 +99,8 @@ extension ICEAgent {
     /// A server told the address it sees of a base.
     mutating func learnReflexive(_ mapped: SocketAddress, base: Int, server: SocketAddress) {
         guard gathering.isRunning, !bases[base].isGone else { return }
-        // A host candidate with a name is found on the link alone, which makes the same address seen by a server worth telling.
+        // A host candidate with a name is found on the link alone, which makes the same address seen by a server worth
+        // telling.
         if locals.contains(where: {
             $0.base == base && $0.address == mapped && !(configuration.hidesHostAddresses && $0.candidate.kind == .host)
         }) {

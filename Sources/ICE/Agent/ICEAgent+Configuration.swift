@@ -27,8 +27,9 @@ extension ICEAgent {
         public var openingHopLimit: UInt8?
         /// How long an answerer with an opening limit leaves checking to the peer.
         public var openingHold: Duration = .seconds(1)
-        /// Whether candidates have a name of multicast DNS in place of the host's addresses, as browsers write them for pages that may
-        /// not know those (draft-ietf-mmusic-mdns-ice-candidates). ``ICEAgent/hostNames`` are then for an ``MDNSResponder``.
+        /// Whether candidates have a name of multicast DNS in place of the host's addresses, as browsers write them for
+        /// pages that may not know those (draft-ietf-mmusic-mdns-ice-candidates). ``ICEAgent/hostNames`` are then for
+        /// an ``MDNSResponder``.
         public var hidesHostAddresses = false
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false

@@ -3,12 +3,13 @@ public import Wire
 
 // The host's network changes while the agent runs:
 //
-//     an address comes ─▶ addLocalAddress: candidates, while the peer still expects some (takesLocalAddresses); else a restart
-//     an address goes ─▶ removeLocalAddress: its pairs fail at once ─another pair works─▶ that one
-//                                                                  └─the nominated one is gone─▶ disconnected: a restart
+//     an address comes ─▶ addLocalAddress: candidates, while the peer still expects some; else a restart
+//     an address goes ─▶ removeLocalAddress: its pairs fail at once ─another works─▶ that one
+//                                                                  └─it was nominated─▶ disconnected: a restart
 extension ICEAgent {
-    /// Tells that the host has an address no more: nothing is sent from it or awaited at it. Where the nominated pair used it the
-    /// state is ``State/disconnected`` at once, which a restart ends (RFC 8445 §9); without one consent runs out.
+    /// Tells that the host has an address no more: nothing is sent from it or awaited at it. Where the nominated pair
+    /// used it the state is ``State/disconnected`` at once, which a restart ends (RFC 8445 §9); without one consent
+    /// runs out.
     public mutating func removeLocalAddress(_ address: SocketAddress, now: Timestamp) {
         clock = max(clock, now)
         guard !hasEnded, sockets.contains(address) else { return }

@@ -139,7 +139,8 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         return snapshot(pair)
     }
 
-    /// The local candidates told so far, and those that the peer's answers showed; without those of addresses that are gone.
+    /// The local candidates told so far, and those that the peer's answers showed; without those of addresses that are
+    /// gone.
     public var localCandidates: [ICECandidate] {
         locals.compactMap { bases[$0.base].isGone ? nil : $0.candidate }
     }

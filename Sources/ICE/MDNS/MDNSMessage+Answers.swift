@@ -54,13 +54,14 @@ extension MDNSMessage {
     /// More questions than a query for addresses has.
     private static let mostQuestions = 16
 
-    /// A response that tells what names stand for. `lifetime` 0 says good-bye (RFC 6762 §10.1). `nil` where there is nothing to tell.
+    /// A response that tells what names stand for. `lifetime` 0 says good-bye (RFC 6762 §10.1). `nil` where there is
+    /// nothing to tell.
     public static func response(_ hosts: [HostName], lifetime: UInt32 = 120) -> [UInt8]? {
         write(hosts, id: 0, question: nil, lifetime: lifetime, flushes: true)
     }
 
-    /// The answer to a query that came from another port than that of multicast DNS: with its identifier and question, and no
-    /// demand on caches (RFC 6762 §6.7).
+    /// The answer to a query that came from another port than that of multicast DNS: with its identifier and question,
+    /// and no demand on caches (RFC 6762 §6.7).
     static func legacyResponse(_ host: HostName, id: UInt16, question: Question) -> [UInt8]? {
         write([host], id: id, question: question, lifetime: legacyLifetime, flushes: false)
     }

@@ -4,8 +4,8 @@ public import Wire
 /// Answers for the names that stand for addresses of this host in candidates (RFC 6762 §6, as far as
 /// draft-ietf-mmusic-mdns-ice-candidates needs it).
 ///
-/// Names are random, so that nobody is asked before whether they are taken. Each is announced twice, a second apart (§8.3), and only
-/// on the link of its address, so that no link learns the addresses of another.
+/// Names are random, so that nobody is asked before whether they are taken. Each is announced twice, a second apart
+/// (§8.3), and only on the link of its address, so that no link learns the addresses of another.
 public struct MDNSResponder: ~Copyable, Sendable, SansIO {
     /// Nothing is reported.
     public enum Event: Hashable, Sendable {}
@@ -53,7 +53,8 @@ public struct MDNSResponder: ~Copyable, Sendable, SansIO {
         records.removeAll()
     }
 
-    /// Takes what came to the group's port at the socket `destination`; anything but a question for our names is dropped.
+    /// Takes what came to the group's port at the socket `destination`; anything but a question for our names is
+    /// dropped.
     public mutating func receive(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) {
@@ -103,8 +104,8 @@ public struct MDNSResponder: ~Copyable, Sendable, SansIO {
         return outputs[head]
     }
 
-    /// Whether an address is told on the link of a socket: an IPv4 address on its own, an IPv6 one, whose link the sockets of IPv4 do
-    /// not tell, on each.
+    /// Whether an address is told on the link of a socket: an IPv4 address on its own, an IPv6 one, whose link the
+    /// sockets of IPv4 do not tell, on each.
     private func isOn(_ host: HostName, _ source: SocketAddress) -> Bool {
         host.address.family != source.ip.family || host.address == source.ip
     }

@@ -161,9 +161,9 @@ extension PeerCore {
 
     // MARK: - Network changes
 
-    /// Tells that addresses of this host, from those that candidates are made of, are gone. What used them ends at once. Answers
-    /// whether the path to the peer was one of that, so that only a restart helps, with the addresses that there are now (RFC 8445
-    /// §9); until then the state is `disconnected`.
+    /// Tells that addresses of this host, from those that candidates are made of, are gone. What used them ends at
+    /// once. Answers whether the path to the peer was one of that, so that only a restart helps, with the addresses
+    /// that there are now (RFC 8445 §9); until then the state is `disconnected`.
     public mutating func removeLocalAddresses(_ addresses: [SocketAddress], now: Timestamp) -> Bool {
         restart.addresses.removeAll { addresses.contains($0) }
         for address in addresses {
@@ -175,8 +175,8 @@ extension PeerCore {
         return ice.peek { $0.needsRestart } ?? false
     }
 
-    /// Tells that the host has got an address. Answers whether candidates are made of it, for the peer that still expects some;
-    /// else it serves the next restart (RFC 8838 §13).
+    /// Tells that the host has got an address. Answers whether candidates are made of it, for the peer that still
+    /// expects some; else it serves the next restart (RFC 8838 §13).
     public mutating func addLocalAddress(_ address: SocketAddress, now: Timestamp) -> Bool {
         guard !restart.addresses.contains(address) else { return false }
         restart.addresses.append(address)

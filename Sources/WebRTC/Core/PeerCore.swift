@@ -118,9 +118,11 @@ public struct PeerCore: ~Copyable, Sendable {
         public var maxDatagramSize = 1200
         /// Whether losses are recovered below SCTP toward peers that can, see ``ReliableLink``.
         public var recoversLosses = true
-        /// Whether candidates have names in place of this host's addresses. The owner answers for them, see ``PeerCore/hostNames``.
+        /// Whether candidates have names in place of this host's addresses. The owner answers for them, see
+        /// ``PeerCore/hostNames``.
         public var hidesHostAddresses = false
-        /// Ta of RFC 8445 §14.2, 5 ms at least. One other than 50 ms is proposed to the peer, and the larger of both holds.
+        /// Ta of RFC 8445 §14.2, 5 ms at least. One other than 50 ms is proposed to the peer, and the larger of both
+        /// holds.
         public var checkInterval = Duration.milliseconds(50)
         /// Whether ways without a relay are used.
         public var transportPolicy = ICEAgent.TransportPolicy.all

@@ -7,7 +7,7 @@ import Wire
 @Suite("What RFC 8445, 8838 and 8863 require of an agent")
 struct ICEConformanceTests {
     @Test(
-        "priorities are unique, of 31 bits, and made as §5.1.2.1 recommends; peer-reflexive ones are above server-reflexive"
+        "priorities are unique, of 31 bits, and made as §5.1.2.1 recommends, peer-reflexive ones higher"
     )
     func priorities() throws {
         let net = Simulation(seed: 1)

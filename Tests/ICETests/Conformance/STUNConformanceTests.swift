@@ -148,7 +148,7 @@ struct STUNConformanceTests {
     }
 
     @Test(
-        "what must be understood and is not fails a request to a server, as does an error without a code (§6.3.3, §6.3.4)"
+        "what is not understood fails a request to a server, as does an error without a code (§6.3.3, §6.3.4)"
     )
     func serverAnswers() throws {
         for variant in 0..<3 {
