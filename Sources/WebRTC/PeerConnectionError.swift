@@ -19,6 +19,8 @@ public struct PeerConnectionError: Error, Sendable, CustomStringConvertible {
         public static let dtlsFailed = Code("DTLS failed")
         /// The SCTP association could not be set up, or was aborted.
         public static let sctpFailed = Code("SCTP failed")
+        /// As much was relayed as may be, see ``RelayBudget``.
+        public static let relayBudgetSpent = Code("relay budget spent")
         /// A message larger than the other side takes.
         public static let messageTooLarge = Code("message too large")
         /// The channel or connection is closed.

@@ -36,6 +36,8 @@ public struct TransportCounters: Hashable, Sendable {
     public var bytesReceived: UInt64 = 0
     /// Received and of no known kind, or from nobody we know.
     public var packetsDropped: UInt64 = 0
+    /// The bytes of both directions while the selected path led over a relay of either side.
+    public var bytesRelayed: UInt64 = 0
 }
 
 /// RTP and RTCP of one connection.

@@ -121,6 +121,34 @@ struct DeliveryTests {
         }
     }
 
+    @Test("with 30 % lost each way a connection comes up, and 64 KiB go there and back", arguments: [true, false])
+    func heavyLoss(recovers: Bool) throws {
+        for seed in UInt64(1)...5 {
+            var pair = try CorePair(seed: seed) { $0.recoversLosses = recovers }
+            pair.loss = 0.3
+            let key = try pair.offerer.openChannel(label: "x", options: .init())
+            try pair.signal()
+            let start = pair.now
+            let isConnected = pair.run(for: .seconds(100)) { $0.areConnected }
+            try #require(isConnected, "seed \(seed), recovers \(recovers)")
+            let connected = pair.now
+            let message = (0..<65_536).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+            try pair.offerer.send(on: key, isText: false, count: message.count) { $0.copyBytes(from: message) }
+            let hasCome = pair.run(for: .seconds(600)) { !$0.messages.1.isEmpty }
+            try #require(hasCome && pair.messages.1[0] == message, "seed \(seed), recovers \(recovers)")
+            let back = try #require(
+                pair.events.1.compactMap { if case .incomingChannel(let key, _, _) = $0 { key } else { nil } }.first)
+            try pair.answerer.send(on: back, isText: false, count: message.count) { $0.copyBytes(from: message) }
+            let isBack = pair.run(for: .seconds(600)) { !$0.messages.0.isEmpty }
+            #expect(isBack && pair.messages.0 == [message], "seed \(seed), recovers \(recovers)")
+            print(
+                "30 % lost each way, seed \(seed), recovery \(recovers): connected after \(connected - start), exchanged \(pair.now - connected)")
+            pair.offerer.close(now: pair.now)
+            pair.answerer.close(now: pair.now)
+            _ = pair.run(for: .milliseconds(50)) { _ in false }
+        }
+    }
+
     @Test("closing a channel loses nothing that was sent on it before", arguments: [0.0, 0.1, 0.2], [true, false])
     func closing(loss: Double, recovers: Bool) throws {
         for seed in UInt64(1)...2 {

@@ -11,6 +11,7 @@ import Wire
 ///     anything else   → the connection that owns the remote address
 final class EndpointSocket: Sendable {
     private let socket: UDPSocket
+    private let observer: RTCEndpoint.PacketObserver?
     private let routes = Mutex(Routes())
     private let retirement = Atomic<Bool>(false)
     /// Who received something in the batch that is being read.
@@ -58,8 +59,9 @@ final class EndpointSocket: Sendable {
     /// Whether no connection uses the socket.
     var isIdle: Bool { routes.withLock { $0.byUfrag.isEmpty } }
 
-    private init(socket: UDPSocket) {
+    private init(socket: UDPSocket, observer: RTCEndpoint.PacketObserver?) {
         self.socket = socket
+        self.observer = observer
         localAddress = socket.localAddress
     }
 
@@ -78,20 +80,8 @@ final class EndpointSocket: Sendable {
         var sockets: [EndpointSocket] = []
         var failure: NetIOError?
         for address in addresses {
-            do {
-                let socket =
-                    if let ports = configuration.portRange {
-                        try UDPSocket.bound(to: address, ports: ports)
-                    } else {
-                        try UDPSocket(bind: SocketAddress(ip: address, port: 0))
-                    }
-                let bound = EndpointSocket(socket: socket)
-                try socket.start(on: loop) { [weak bound] train in
-                    bound?.receive(train)
-                } onBatchEnd: { [weak bound] in
-                    bound?.batchEnded()
-                }
-                sockets.append(bound)
+            do throws(NetIOError) {
+                sockets.append(try open(address, configuration, loop: loop))
             } catch {
                 failure = error
             }
@@ -105,12 +95,34 @@ final class EndpointSocket: Sendable {
         return sockets
     }
 
+    /// A socket on an address.
+    static func open(
+        _ address: IPAddress, _ configuration: RTCEndpoint.Configuration, loop: EventLoop
+    ) throws(NetIOError) -> EndpointSocket {
+        let socket =
+            if let ports = configuration.portRange {
+                try UDPSocket.bound(to: address, ports: ports)
+            } else {
+                try UDPSocket(bind: SocketAddress(ip: address, port: 0))
+            }
+        let bound = EndpointSocket(socket: socket, observer: configuration.packetObserver)
+        try socket.start(on: loop) { [weak bound] train in
+            bound?.receive(train)
+        } onBatchEnd: { [weak bound] in
+            bound?.batchEnded()
+        }
+        return bound
+    }
+
     func close() { socket.close() }
 
     // MARK: - Sending
 
     /// Sends packets that lie back to back to one destination.
     func send(_ packets: borrowing PacketBuffer, to destination: SocketAddress) {
+        if let observer {
+            for index in 0..<packets.count { observer(packets[index], localAddress, destination) }
+        }
         socket.send(packets, to: destination)
     }
 
@@ -120,6 +132,7 @@ final class EndpointSocket: Sendable {
         if STUNMessage.messageClass(in: bytes) == .request, let id = STUNMessage.transactionID(in: bytes) {
             routes.withLock { $0.remember(id, connection) }
         }
+        observer?(bytes, localAddress, datagram.destination)
         socket.send(bytes, to: datagram.destination)
     }
 
@@ -162,6 +175,9 @@ final class EndpointSocket: Sendable {
     }
 
     private func receive(_ train: borrowing PacketTrain) {
+        if let observer {
+            for index in 0..<train.count { observer(train[index], train.source, train.destination) }
+        }
         // Nearly all trains are bulk data of a known peer: one look-up for all packets.
         let first = train.count > 0 ? train[0].byte(at: 0) ?? 0 : 0
         if first > 3, let connection = routes.withLock({ $0.byAddress[train.source] }) {

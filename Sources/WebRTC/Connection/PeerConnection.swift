@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DTLS
+import Hashing
 public import ICE
 import NetIO
 import SCTP
@@ -16,6 +17,13 @@ public final class PeerConnection: Sendable {
     public struct Configuration: Sendable {
         /// STUN and TURN servers.
         public var iceServers: [ICEServer] = []
+        /// What ways to the peer are used: any, or relays alone, which hide every address of this host from the peer.
+        public var iceTransportPolicy = ICEAgent.TransportPolicy.all
+        /// What bounds the bytes that go over relays; shared by the connections that it is to hold for.
+        public var relayBudget: RelayBudget?
+        /// What this host's NAT does, where that is known. Peers that have the words for it are told, and then ways are tried
+        /// that such NATs need.
+        public var localNAT: NATBehavior?
         /// How long gathering may take before the offer or answer goes out with what was found.
         public var gatheringTimeout: Duration = .seconds(3)
         /// How long a path is looked for before the connection fails (RFC 8863 §4: at least 39.5 s). Longer where a person
@@ -60,7 +68,7 @@ public final class PeerConnection: Sendable {
         case decision(ICEDecision)
     }
 
-    fileprivate struct Guarded: ~Copyable, Sendable {
+    struct Guarded: ~Copyable, Sendable {
         var core: PeerCore
         var channels: [PeerCore.ChannelKey: DataChannel] = [:]
         /// Somebody runs the core's outputs; others only leave word that there is more.
@@ -75,10 +83,11 @@ public final class PeerConnection: Sendable {
         var deadline: Timestamp?
     }
 
-    private let endpoint: RTCEndpoint
-    private let configuration: Configuration
-    private let guarded: Mutex<Guarded>
+    let endpoint: RTCEndpoint
+    let configuration: Configuration
+    let guarded: Mutex<Guarded>
     private let work = Work()
+    let relays = RelayLinks()
     private let timer = Mutex<LoopTimer?>(nil)
 
     /// A connection over the sockets of `endpoint`. Nothing is sent before an offer is made or taken.
@@ -95,6 +104,8 @@ public final class PeerConnection: Sendable {
         settings.sendBuffer = configuration.sendBuffer
         settings.dreamerAttribute = configuration.dreamerAttribute
         settings.recoversLosses = configuration.recoversLosses
+        settings.transportPolicy = configuration.iceTransportPolicy
+        settings.localNAT = configuration.localNAT
         settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
         guarded = Mutex(Guarded(core: core))
@@ -154,7 +165,8 @@ public final class PeerConnection: Sendable {
         } else {
             let fresh = guarded.withLock { $0.core.wantsRestart } ? try await endpoint.socketsForRestart() : []
             try adopt(fresh) { (core, addresses, now) throws(PeerConnectionError) in
-                try core.offerAgain(localAddresses: addresses, servers: servers, now: now)
+                try core.offerAgain(
+                    localAddresses: addresses, servers: servers.stun, turnServers: servers.turn, now: now)
             }
         }
         let offer = try await description(trickling: trickling)
@@ -252,14 +264,14 @@ public final class PeerConnection: Sendable {
     }
 
     private func start(
-        _ side: RTCEndpoint.Side, expecting peer: [RemoteTrait], servers: [SocketAddress]
+        _ side: RTCEndpoint.Side, expecting peer: [RemoteTrait], servers: Servers
     ) throws(PeerConnectionError) {
         let sockets = try endpoint.sockets(for: side, of: self, expecting: peer)
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
                 try state.core.start(
                     as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
-                    servers: servers, now: endpoint.loop.now)
+                    servers: servers.stun, turnServers: servers.turn, now: endpoint.loop.now)
                 state.sockets = sockets
                 // Under the lock, so that a connection that is closed meanwhile is taken off again, not put on after.
                 for socket in sockets { socket.add(self, ufrag: state.core.localUfrag) }
@@ -278,30 +290,6 @@ public final class PeerConnection: Sendable {
     private func expect(_ traits: [RemoteTrait]) {
         for socket in guarded.withLock({ $0.sockets }) where !socket.closesWithLastSession {
             _ = socket.expect(traits, for: self, isExclusive: false)
-        }
-    }
-
-    /// The addresses of the STUN servers; those whose names are not found in time are left out.
-    private func resolveServers() async -> [SocketAddress] {
-        let servers = configuration.iceServers.filter { $0.kind == .stun && $0.transport == .udp }
-        let limit = configuration.gatheringTimeout
-        guard !servers.isEmpty else { return [] }
-        return await withTaskGroup(of: [SocketAddress]?.self) { group in
-            for server in servers {
-                group.addTask { (try? await Resolver.resolve(server.host, port: server.port)) ?? [] }
-            }
-            group.addTask {
-                try? await Task.sleep(for: limit)
-                return nil
-            }
-            var found: [SocketAddress] = []
-            var waiting = servers.count
-            while waiting > 0, let addresses = await group.next() ?? nil {
-                found += addresses
-                waiting -= 1
-            }
-            group.cancelAll()
-            return found
         }
     }
 
@@ -421,7 +409,9 @@ extension PeerConnection {
                 return state.sockets
             }
             transmit(sockets)
+            noteRelayed()
             if onLoop {
+                for request in work.outbox.relayRequests { serve(request) }
                 deliver(sockets)
                 endpoint.messages.takeBack(from: &work.outbox.message)
             }
@@ -443,18 +433,41 @@ extension PeerConnection {
         }
     }
 
+    /// Tells the budget what went over relays, and the core what may.
+    private func noteRelayed() {
+        guard let budget = configuration.relayBudget else { return }
+        let (bytes, certificate) = guarded.withLock { state in
+            let bytes = state.core.transport.bytesRelayed
+            let isKnown = work.relay.peer != nil || bytes == work.relay.bytes
+            return (bytes, isKnown ? nil : state.core.remoteCertificate)
+        }
+        if let certificate {
+            let peer = SHA256.hash(certificate)
+            work.relay.peer = peer
+            guarded.withLock { $0.core.relayAllowance = budget.allowance(for: peer) }
+        }
+        guard let peer = work.relay.peer, bytes != work.relay.bytes else { return }
+        budget.add(bytes - work.relay.bytes, for: peer)
+        work.relay.bytes = bytes
+    }
+
     private enum Next { case again, onLoop, done }
 
     /// What ``process()`` fills and empties; only the thread that set `isProcessing` touches it.
     private final class Work: @unchecked Sendable {
         var outbox = PeerOutbox()
+        /// Whose bytes are counted against a budget, and how many have been so far.
+        var relay: (peer: [UInt8]?, bytes: UInt64) = (nil, 0)
     }
 
     private func transmit(_ sockets: [EndpointSocket]) {
         for datagram in work.outbox.datagrams {
             sockets.first { $0.localAddress == datagram.source }?.send(datagram, for: self)
         }
-        if !work.outbox.packets.isEmpty, let (source, destination) = work.outbox.route {
+        guard !work.outbox.packets.isEmpty else { return }
+        if let link = work.outbox.stream {
+            relays.send(work.outbox.packets, over: link)
+        } else if let (source, destination) = work.outbox.route {
             sockets.first { $0.localAddress == source }?.send(work.outbox.packets, to: destination)
         }
     }
@@ -482,6 +495,7 @@ extension PeerConnection {
     private func handle(_ event: PeerCore.Event, _ sockets: [EndpointSocket]) {
         switch event {
         case .stateChanged(let new, let failure):
+            if failure?.code == .relayBudgetSpent, let peer = work.relay.peer { configuration.relayBudget?.spent(by: peer) }
             let (waiters, channels) = guarded.withLock { state in
                 state.state = new
                 state.failure = state.failure ?? failure
@@ -531,7 +545,7 @@ extension PeerConnection {
 
     /// Asks for a name on the links of the sockets.
     private func resolve(_ name: String, _ sockets: [EndpointSocket]) {
-        MulticastResolver.resolve(name, from: sockets.map(\.localAddress.ip), loop: endpoint.loop) {
+        MulticastResolver.resolve(name, from: Array(Set(sockets.map(\.localAddress.ip))), loop: endpoint.loop) {
             [weak self] found in
             guard let self else { return }
             guarded.withLock { $0.core.resolved(name, as: found, now: self.endpoint.loop.now) }
@@ -547,6 +561,7 @@ extension PeerConnection {
     /// Takes the connection off its sockets, so that nothing keeps it but its user.
     private func leave(_ sockets: [EndpointSocket]) {
         timer.withLock { $0?.cancel() }
+        relays.closeAll()
         for socket in sockets {
             socket.remove(self)
             endpoint.retire(socket)

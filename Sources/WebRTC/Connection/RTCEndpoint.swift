@@ -11,6 +11,9 @@ public import Wire
 /// nodes offer to each other at the same time, their two sessions then never run between the same two sockets, where DTLS
 /// could not be told apart.
 public final class RTCEndpoint: Sendable {
+    /// Is shown a UDP payload with source and destination, on whatever thread moves it.
+    public typealias PacketObserver = @Sendable (RawSpan, SocketAddress, SocketAddress) -> Void
+
     /// What an endpoint binds.
     public struct Configuration: Sendable {
         /// The addresses to bind; `nil` for every address of the host that is up.
@@ -23,6 +26,10 @@ public final class RTCEndpoint: Sendable {
         public var certificate: DTLSCertificate?
         /// What protects records, most preferred first.
         public var ciphers = DTLSCipher.allCases
+        /// Whose certificates TURN servers over TLS may show.
+        public var relayTrust = TLSContext.Trust.system
+        /// Is shown every datagram that leaves or comes; what goes over TCP toward relays is not. For captures.
+        public var packetObserver: PacketObserver?
         /// Where NSS key log lines go, for looking into captures; `nil` for nowhere.
         public var keyLog: (@Sendable (String) -> Void)?
 
@@ -58,6 +65,7 @@ public final class RTCEndpoint: Sendable {
         var extra: [EndpointSocket] = []
         var entropy: Entropy
         var isClosed = false
+        var relayContext: TLSContext?
     }
 
     /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be bound.
@@ -154,6 +162,34 @@ public final class RTCEndpoint: Sendable {
         for socket in fresh { socket.closesWithLastSession = true }
         state.withLock { $0.extra += fresh }
         return fresh
+    }
+
+    /// A socket of a connection's own toward a relay, on the endpoint's thread.
+    func openSocket(on address: IPAddress) throws(PeerConnectionError) -> EndpointSocket {
+        let socket: EndpointSocket
+        do {
+            socket = try EndpointSocket.open(address, configuration, loop: loop)
+        } catch {
+            throw PeerConnectionError(.noSocket, "no UDP socket could be bound: \(error)")
+        }
+        socket.closesWithLastSession = true
+        let isClosed = state.withLock { state in
+            if !state.isClosed { state.extra.append(socket) }
+            return state.isClosed
+        }
+        guard !isClosed else {
+            socket.close()
+            throw PeerConnectionError(.closed, "the endpoint is closed")
+        }
+        return socket
+    }
+
+    /// What sessions with TURN servers over TLS share.
+    func relayContext() throws(TLSError) -> TLSContext {
+        if let context = state.withLock({ $0.relayContext }) { return context }
+        let context = try TLSContext.client(trust: configuration.relayTrust)
+        state.withLock { $0.relayContext = context }
+        return context
     }
 
     /// Lets go of a socket that was made for one connection.

@@ -24,6 +24,7 @@ extension PeerCore {
     mutating func receivePacket(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) {
+        guard spend(bytes.byteCount) else { return }
         // RFC 7983 §7.
         switch bytes.byte(at: 0) ?? 0xFF {
         case 0...3:
@@ -107,7 +108,10 @@ extension PeerCore {
             receivePlaintext(now: now)
             plaintext.release()
         }
-        if includingEvents { takeEvents(into: &outbox, readsMessages: readsMessages) }
+        if includingEvents {
+            takeEvents(into: &outbox, readsMessages: readsMessages)
+            swap(&outbox.relayRequests, &relayRequests)
+        }
         pumpOutgoing(now: now)
         if closing.isWanted { settleClosing(now: now) }
         if !events.isEmpty { outbox.hasMore = true }
@@ -118,7 +122,7 @@ extension PeerCore {
         note(closing.deadline, in: &outbox.deadline)
         if !includingEvents {
             outbox.hasMore =
-                !events.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false)
+                !events.isEmpty || !relayRequests.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false)
                 || (recovered.peek { $0.mayHaveEvents } ?? false)
         }
     }
@@ -159,7 +163,6 @@ extension PeerCore {
 
     private mutating func takeDatagrams(into outbox: inout PeerOutbox) {
         swap(&outbox.datagrams, &iceDatagrams)
-        swap(&outbox.relayRequests, &relayRequests)
         outbox.stream = nil
         guard let pair = route, dtls != nil else {
             // The path is lost and a new one looked for: SCTP sends again what matters.
@@ -172,6 +175,7 @@ extension PeerCore {
             swap(&waiting, &outbox.packets)
         }
         takeMedia(into: &outbox.packets)
+        if isRelayed, state != .failed, state != .closed, !spend(outbox.packets.byteCount) { outbox.packets.release() }
         if usesRelays { sendToRelay(pair, &outbox) }
         transport.packetsSent &+= UInt64(outbox.packets.count)
         transport.bytesSent &+= UInt64(outbox.packets.byteCount)
@@ -218,6 +222,7 @@ extension PeerCore {
             let isNew = route.map { $0 != (pair.localAddress, pair.remoteAddress) } ?? false
             route = (pair.localAddress, pair.remoteAddress)
             selection = (isNew, pair.roundTripTime)
+            isRelayed = pair.local.kind == .relayed || pair.remote.kind == .relayed
             events.append(.selectedPair(pair))
         case .relay(let request):
             relayRequests.append(request)

@@ -46,6 +46,18 @@ extension PeerCore {
         ice.peek { $0.relayUsage } ?? []
     }
 
+    /// Counts what goes over a relay. Where it would be more than may be the connection ends: `false`.
+    mutating func spend(_ byteCount: Int) -> Bool {
+        guard isRelayed else { return true }
+        let (total, isHuge) = transport.bytesRelayed.addingReportingOverflow(UInt64(byteCount))
+        guard !isHuge, total <= relayAllowance else {
+            fail(.relayBudgetSpent, "\(transport.bytesRelayed) bytes went over relays, as many as may for a peer")
+            return false
+        }
+        transport.bytesRelayed = total
+        return true
+    }
+
     /// The largest datagram of ours, so that what a relay puts around it fits as well.
     var datagramSize: Int { configuration.maxDatagramSize - (usesRelays ? TURNClient.channelOverhead : 0) }
 

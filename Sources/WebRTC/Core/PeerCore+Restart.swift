@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DTLS
-import ICE
+public import ICE
 public import SDP
 public import Wire
 
@@ -50,7 +50,7 @@ extension PeerCore {
 
     /// Makes a further offer, where descriptions were exchanged before. `localAddresses` and `servers` serve a restart.
     public mutating func offerAgain(
-        localAddresses: [SocketAddress], servers: [SocketAddress], now: Timestamp
+        localAddresses: [SocketAddress], servers: [SocketAddress], turnServers: [TURNServer] = [], now: Timestamp
     ) throws(PeerConnectionError) {
         guard remote != nil, !hasLocalOffer, state != .closed, state != .failed else {
             throw PeerConnectionError(
@@ -64,6 +64,8 @@ extension PeerCore {
         // RFC 8445 §6.1.1: a restart leaves the roles as they are.
         settings.role = ice.peek { $0.role } ?? settings.role
         settings.stunServers = servers
+        settings.turnServers = turnServers
+        usesRelays = usesRelays || !turnServers.isEmpty
         iceSettings = settings
         restart.offered = makeAgent(settings, localAddresses, now: now)
         restart.addresses = localAddresses
@@ -134,6 +136,7 @@ extension PeerCore {
             next = makeAgent(settings, restart.addresses, now: now)
         }
         do {
+            if let nat = remote?.dreamer?.behavior { next?.setRemoteNAT(nat) }
             try next?.setRemote(
                 credentials: credentials, lite: description.isICELite, pacing: description.checkInterval, now: now)
         } catch {

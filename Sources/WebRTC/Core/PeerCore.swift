@@ -126,6 +126,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var checkInterval = Duration.milliseconds(50)
         /// Whether ways without a relay are used.
         public var transportPolicy = ICEAgent.TransportPolicy.all
+        /// What our NAT does, where that is known; told to peers that have the words for it.
+        public var localNAT: NATBehavior?
 
         /// A configuration with the defaults above.
         public init(certificate: DTLSCertificate) {
@@ -172,6 +174,10 @@ public struct PeerCore: ~Copyable, Sendable {
     var relayRequests: [RelayRequest] = []
     /// Whether relays are asked for at all.
     var usesRelays = false
+    /// Whether the selected path leads over a relay of either side.
+    var isRelayed = false
+    /// How many bytes may go over relays, see ``TransportCounters/bytesRelayed``.
+    var relayAllowance = UInt64.max
     var iceDeadline: Timestamp?
     /// The selected pair's addresses.
     var route: (source: SocketAddress, destination: SocketAddress)?
@@ -248,6 +254,8 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.turnServers = turnServers
         usesRelays = !turnServers.isEmpty
         settings.transportPolicy = configuration.transportPolicy
+        settings.localNAT = configuration.localNAT
+        settings.predictedPorts = Self.predictedPorts
         // Sockets are shared with other connections.
         settings.opensRelaySockets = true
         settings.reportsDecisions = configuration.reportsDecisions
@@ -258,6 +266,10 @@ public struct PeerCore: ~Copyable, Sendable {
         ice = makeAgent(settings, localAddresses, now: now)
         pumpICE()
     }
+
+    /// How many ports after the one that a server saw are checked, where the peer's NAT takes the next for each destination: the
+    /// checks of the pairs before, and what else is open behind that NAT meanwhile, take some.
+    private static let predictedPorts = 8
 
     /// An agent that gathers.
     mutating func makeAgent(
@@ -290,6 +302,10 @@ public struct PeerCore: ~Copyable, Sendable {
             if pacing != 50 { own.icePacing = Int(pacing) }
             own.maxMessageSize = UInt64(configuration.maxMessageSize)
             own.dreamer = configuration.dreamerAttribute
+            if let nat = configuration.localNAT {
+                own.dreamer = own.dreamer ?? DreamerAttribute()
+                own.dreamer?.nat = DreamerAttribute.NAT(nat)
+            }
             if configuration.recoversLosses { own.linkVersion = RecoveredChannels.version }
             own.audioSource = audioSSRC.map { .init(ssrc: $0, cname: "dreamer") }
             if localKind == .offer { return remote?.subsequentOffer(own) ?? .offer(own) }
@@ -327,6 +343,7 @@ public struct PeerCore: ~Copyable, Sendable {
             throw PeerConnectionError(.dtlsFailed, "\(DTLSError.noUsableFingerprint)")
         }
         do {
+            if let nat = description.dreamer?.behavior { ice?.setRemoteNAT(nat) }
             try ice?.setRemote(
                 credentials: credentials, lite: description.isICELite, pacing: description.checkInterval, now: now)
         } catch {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ArgumentParser
+import DTLS
 import ICE
+import NATLab
 public import WebRTC
 public import Wire
 
@@ -8,8 +10,27 @@ public import Wire
 struct ConnectionOptions: ParsableArguments {
     @Option(
         name: .customLong("ice-server"),
-        help: "A STUN server, as stun:host:port (repeatable).")
+        help: """
+            A STUN or TURN server (repeatable): stun:host:port, turn:user:password@host:port?transport=udp or tcp, \
+            turns:user:password@host:port.
+            """)
     var iceServers: [ICEServer] = []
+
+    @Option(help: "What ways to peers are used: all, or relay, which shows them no address of this host.")
+    var icePolicy = ICEAgent.TransportPolicy.all
+
+    @Option(help: "Bytes that may go over relays for a peer, both directions together; it is disconnected then.")
+    var relayBudget = ByteCount(500 << 20)
+
+    @Option(help: "A PEM file with the authorities that sign for TURN servers over TLS; the system's unless given.")
+    var turnCa: String?
+
+    @Option(
+        help: """
+            What this host's NAT does, for peers to know: a profile's name or file, as dreamer nat probe --profile writes it, \
+            or mapping/filtering/allocation, each as dreamer nat profiles shows them (apd/apd/sequential).
+            """)
+    var nat: String?
 
     @Option(name: .customLong("bind"), help: "A local address to use (repeatable); all but loopback unless given.")
     var addresses: [IPAddress] = []
@@ -19,6 +40,12 @@ struct ConnectionOptions: ParsableArguments {
 
     @Option(help: "Write every decision of ICE and every change of state to this file, a JSON object a line.")
     var trace: String?
+
+    @Option(
+        help: """
+            Write every datagram to this file, as pcapng; with --key-log the secrets that decrypt them stand in it as well.
+            """)
+    var pcap: String?
 
     @Option(
         help: """
@@ -35,10 +62,13 @@ struct ConnectionOptions: ParsableArguments {
     var keyLog: String?
 
     func validate() throws {
-        for server in iceServers where server.kind == .turn || server.transport != .udp {
-            throw ValidationError(
-                "--ice-server \(server): this version speaks STUN over UDP alone; give stun:host:port")
+        if icePolicy == .relay, !iceServers.contains(where: { $0.kind == .turn }) {
+            throw ValidationError("--ice-policy relay needs a relay: give --ice-server turn:user:password@host:port")
         }
+        guard relayBudget.value > 0 else {
+            throw ValidationError("--relay-budget 0: give at least 1, or no TURN server")
+        }
+        do { _ = try localNAT } catch { throw ValidationError("--nat \(error)") }
     }
 
     /// Sockets as the options say.
@@ -46,15 +76,38 @@ struct ConnectionOptions: ParsableArguments {
         var configuration = RTCEndpoint.Configuration(
             addresses: addresses.isEmpty ? nil : addresses, portRange: portRange?.ports,
             certificate: try certificate.map { try CertificateFile.load($0) })
-        if let file = try KeyLogFile.named(keyLog) { configuration.keyLog = { file.write($0) } }
+        if let turnCa {
+            configuration.relayTrust = .authorities(pem: String(decoding: try SmallFile.read(turnCa), as: UTF8.self))
+        }
+        let capture = try pcap.map { try CaptureFile(path: $0) }
+        if let capture { configuration.packetObserver = { capture.write($0, from: $1, to: $2) } }
+        if let file = try KeyLogFile.named(keyLog) {
+            configuration.keyLog = { line in
+                file.write(line)
+                capture?.write(keyLog: line)
+            }
+        }
         return try RTCEndpoint(configuration: configuration)
     }
 
-    /// How connections are made.
-    var peerConfiguration: PeerConnection.Configuration {
+    /// How connections are made that share a budget for relays.
+    func peerConfiguration(_ budget: RelayBudget) throws -> PeerConnection.Configuration {
         var configuration = PeerConnection.Configuration()
         configuration.iceServers = iceServers
+        configuration.iceTransportPolicy = icePolicy
+        configuration.relayBudget = budget
+        configuration.localNAT = try localNAT
         return configuration
+    }
+
+    /// The budget for relays; the observer hears of warnings and ends.
+    func makeRelayBudget(_ observer: @escaping RelayBudget.Observer) -> RelayBudget {
+        RelayBudget(limit: UInt64(relayBudget.value), observer: observer)
+    }
+
+    /// What this host's NAT does, where that was given.
+    private var localNAT: NATBehavior? {
+        get throws { try nat.map { try NATBehavior($0) ?? NATProfiles.load($0).behavior } }
     }
 
     /// Where the trace goes, `nil` without one.
@@ -72,8 +125,10 @@ struct PortRange: ExpressibleByArgument {
     }
 }
 
+extension ICEAgent.TransportPolicy: ExpressibleByArgument {}
+
 extension ICEServer: ExpressibleByArgument {
-    /// Reads `stun:host:port`.
+    /// Reads `stun:host:port` and the like.
     public init?(argument: String) { self.init(argument) }
 }
 

@@ -53,7 +53,8 @@ struct FetchCommand: AsyncParsableCommand {
         let target = try await FetchTarget.resolve(source, output: output, http: http)
         let endpoint = try options.connection.makeEndpoint()
         defer { endpoint.close() }
-        let transport = try options.transport(endpoint)
+        let budget = SwarmReporter(json: json) { nil }.relayBudget(options.connection)
+        let transport = try options.transport(endpoint, budget)
         let discovery = try options.discovery(target.link)
         // An origin has to be shut down, so it is made when nothing else can fail.
         let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
@@ -68,7 +69,7 @@ struct FetchCommand: AsyncParsableCommand {
             discovery: discovery, origin: origin, configuration: configuration)
         let outcome: Result<Void, any Error>
         do {
-            try await fetch(swarm)
+            try await fetch(swarm, budget)
             outcome = .success(())
         } catch {
             outcome = .failure(error)
@@ -97,7 +98,7 @@ struct FetchCommand: AsyncParsableCommand {
         return configuration
     }
 
-    private func fetch(_ swarm: P2PSwarm) async throws {
+    private func fetch(_ swarm: P2PSwarm, _ budget: RelayBudget) async throws {
         let reporter = SwarmReporter(json: json) { swarm.manifest }
         let start = Clock.seconds
         reporter.tell("node", ["nodeId": .string(swarm.nodeID.description)], nil)
@@ -109,7 +110,7 @@ struct FetchCommand: AsyncParsableCommand {
                 try await swarm.completed()
                 return .complete
             }
-            group.addTask { try await showProgress(swarm) }
+            group.addTask { try await showProgress(swarm, budget) }
             group.addTask {
                 await Interrupt.wait()
                 return .interrupted
@@ -126,12 +127,12 @@ struct FetchCommand: AsyncParsableCommand {
                         + "somebody seeds, or give --http; the same command goes on from here")
             }
         }
-        summarize(swarm, seconds: Clock.seconds - start, reporter)
+        summarize(swarm, budget, seconds: Clock.seconds - start, reporter)
     }
 
     private enum Ending: Sendable { case complete, interrupted, stalled }
 
-    private func showProgress(_ swarm: P2PSwarm) async throws -> Ending {
+    private func showProgress(_ swarm: P2PSwarm, _ budget: RelayBudget) async throws -> Ending {
         var line = ProgressLine(label: "fetching")
         var meter = Meter()
         var lastNews = Clock.seconds
@@ -150,7 +151,7 @@ struct FetchCommand: AsyncParsableCommand {
             }
             let rate = meter.rate(progress.bytesVerified, at: now)
             if json {
-                Terminal.output(JSON.object(merging("progress", SwarmReporter.json(progress))).serialized())
+                Terminal.output(JSON.object(members(of: progress, budget)).serialized())
             } else {
                 line.show(
                     .init(
@@ -160,7 +161,7 @@ struct FetchCommand: AsyncParsableCommand {
                             "\(progress.peers) peer\(progress.peers == 1 ? "" : "s")",
                             "P2P \(Units.bytes(progress.statistics.bytesFromPeers))",
                             "HTTP \(Units.bytes(progress.statistics.bytesFromOrigin))",
-                        ]), at: now)
+                        ] + relayed(budget)), at: now)
             }
             do { try await Task.sleep(for: .milliseconds(json ? 250 : 100)) } catch { break }
         }
@@ -168,17 +169,25 @@ struct FetchCommand: AsyncParsableCommand {
         return .interrupted
     }
 
-    private func merging(_ event: String, _ members: JSON.Object) -> JSON.Object {
-        var object: JSON.Object = ["event": .string(event)]
-        for (name, value) in members { object[name] = value }
+    private func members(of progress: SwarmProgress, _ budget: RelayBudget) -> JSON.Object {
+        var object = SwarmReporter.json(progress)
+        object["event"] = "progress"
+        object["bytesRelayed"] = .integer(Int64(budget.relayedBytes))
         return object
     }
 
-    private func summarize(_ swarm: P2PSwarm, seconds: Double, _ reporter: SwarmReporter) {
+    /// What went over relays, once there is any.
+    private func relayed(_ budget: RelayBudget) -> [String] {
+        let bytes = Int(budget.relayedBytes)
+        return bytes > 0 ? ["relayed \(Units.bytes(bytes)) (at most \(Units.bytes(Int(budget.limit))) a peer)"] : []
+    }
+
+    private func summarize(_ swarm: P2PSwarm, _ budget: RelayBudget, seconds: Double, _ reporter: SwarmReporter) {
         let progress = swarm.progress
         let moved = progress.statistics
         let fetched = moved.bytesFromPeers + moved.bytesFromOrigin
         var members = SwarmReporter.json(progress)
+        members["bytesRelayed"] = .integer(Int64(budget.relayedBytes))
         members["seconds"] = .number(seconds)
         members["sources"] = SwarmReporter.json(swarm.sources)
         members["folder"] = .string(swarm.folder)

@@ -35,10 +35,12 @@ struct SeedCommand: AsyncParsableCommand {
         defer { endpoint.close() }
         var configuration = options.configuration
         configuration.wanted = { _ in [] }
-        let swarm = try P2PSwarm(
-            link: link, manifest: model.manifest.bytes, folder: folder, transport: try options.transport(endpoint),
-            discovery: try options.discovery(link), configuration: configuration)
         let reporter = SwarmReporter(json: json) { model.manifest }
+        let budget = reporter.relayBudget(options.connection)
+        let swarm = try P2PSwarm(
+            link: link, manifest: model.manifest.bytes, folder: folder,
+            transport: try options.transport(endpoint, budget),
+            discovery: try options.discovery(link), configuration: configuration)
         let events = Task { for await event in swarm.events { reporter.report(event) } }
         try await swarm.join()
         let held = model.manifest.entries.indices.count { swarm.has($0) }
@@ -61,7 +63,10 @@ struct SeedCommand: AsyncParsableCommand {
         events.cancel()
         reporter.tell(
             "stopped",
-            ["bytesServed": .integer(Int64(moved.bytesServed)), "sources": SwarmReporter.json(swarm.sources)],
+            [
+                "bytesServed": .integer(Int64(moved.bytesServed)), "sources": SwarmReporter.json(swarm.sources),
+                "bytesRelayed": .integer(Int64(budget.relayedBytes)),
+            ],
             "served \(Units.bytes(moved.bytesServed))")
     }
 }

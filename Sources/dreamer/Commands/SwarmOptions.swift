@@ -51,9 +51,9 @@ struct SwarmOptions: ParsableArguments {
         return configuration
     }
 
-    /// Connections over an endpoint.
-    func transport(_ endpoint: RTCEndpoint) throws -> WebRTCTransport {
-        var settings = connection.peerConfiguration
+    /// Connections over an endpoint, with a budget for relays.
+    func transport(_ endpoint: RTCEndpoint, _ budget: RelayBudget) throws -> WebRTCTransport {
+        var settings = try connection.peerConfiguration(budget)
         if let trace = try connection.openTrace() { settings.observer = { trace.write($0, of: "swarm") } }
         return WebRTCTransport(endpoint: endpoint, configuration: settings, bulkIsReliable: !partialReliability)
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import RDRR
 import Swarm
+import WebRTC
 import Wire
 
 /// Tells what happens in a swarm: lines for people on standard error, or JSON lines on standard output. Times are
@@ -53,6 +54,29 @@ struct SwarmReporter: Sendable {
             tell("warning", ["message": .string(what)], what)
         case .peerHas, .progress, .complete, .failed:
             break
+        }
+    }
+
+    /// A budget for relays that tells here of warnings and ends.
+    func relayBudget(_ options: ConnectionOptions) -> RelayBudget {
+        let limit = options.relayBudget.value
+        return options.makeRelayBudget { verdict, peer in
+            let node = NodeID(certificateDigest: peer)
+            let (state, bytes) =
+                switch verdict {
+                case .warning(let bytes): ("warning", bytes)
+                case .spent(let bytes): ("spent", bytes)
+                }
+            let words =
+                state == "warning"
+                ? "peer \(short(node)): \(Units.bytes(Int(bytes))) of \(Units.bytes(limit)) that may go over relays are gone"
+                : "peer \(short(node)) is disconnected: \(Units.bytes(limit)) went over relays, as many as may (--relay-budget)"
+            tell(
+                "relay",
+                [
+                    "nodeId": .string(node.description), "state": .string(state), "bytes": .integer(Int64(bytes)),
+                    "budget": .integer(Int64(limit)),
+                ], words)
         }
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
+import NATLab
 import Synchronization
 import Testing
 import Wire
@@ -31,11 +32,16 @@ final class LineProcess: Sendable {
     /// Everything that the program wrote to standard error so far.
     var errors: String { state.withLock { $0.errors } }
 
-    init(_ program: String, _ arguments: [String], environment: [String: String] = [:]) throws {
+    /// Starts a program, in a network namespace where one is given.
+    init(
+        _ program: String, _ arguments: [String], environment: [String: String] = [:], in namespace: NATLab.NetworkNamespace? = nil
+    ) throws {
         name = ([program] + arguments).joined(separator: " ")
         process = Process()
-        process.executableURL = URL(filePath: program)
-        process.arguments = arguments
+        let entrance = namespace.map { ["/usr/bin/nsenter", "--net=\($0.path)"] } ?? []
+        let command = entrance + [program] + arguments
+        process.executableURL = URL(filePath: command[0])
+        process.arguments = Array(command.dropFirst())
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         let output = Pipe()
         let errors = Pipe()

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NATLab
 import Testing
 import Wire
 
@@ -7,8 +8,10 @@ struct Tracker {
     let process: LineProcess
     let url: String
 
-    init() async throws {
-        process = try LineProcess(Programs.dreamer, ["tracker", "--listen", "127.0.0.1:0", "--json"])
+    init(at host: KernelNetwork.Host? = nil) async throws {
+        let address = host?.addresses.first.map { "\($0)" } ?? "127.0.0.1"
+        process = try LineProcess(
+            Programs.dreamer, ["tracker", "--listen", "\(address):0", "--json"], in: host?.namespace)
         url = try #require(try await process.json(where: ["event": "listening"])["url"]?.string)
     }
 }
@@ -19,9 +22,11 @@ struct Seeder {
     let nodeID: String
 
     /// Starts it, and waits until it serves.
-    init(_ folder: String, _ tracker: Tracker, _ options: [String] = []) async throws {
+    init(_ folder: String, _ tracker: Tracker, _ options: [String] = [], at host: KernelNetwork.Host? = nil) async throws {
+        let bind = host == nil ? ["--bind", "127.0.0.1"] : []
         process = try LineProcess(
-            Programs.dreamer, ["seed", folder, "--tracker", tracker.url, "--bind", "127.0.0.1", "--json"] + options)
+            Programs.dreamer, ["seed", folder, "--tracker", tracker.url, "--json"] + bind + options,
+            in: host?.namespace)
         let line = try await process.json(where: ["event": "seeding"])
         nodeID = try #require(line["nodeId"]?.string)
     }
@@ -42,10 +47,16 @@ struct Fetcher {
     let nodeID: String
 
     /// Starts it.
-    init(_ source: String, into folder: String, _ tracker: Tracker?, _ options: [String] = []) async throws {
-        var arguments = ["fetch", source, "-o", folder, "--bind", "127.0.0.1", "--json", "--stall-timeout", "30"]
+    init(
+        _ source: String, into folder: String, _ tracker: Tracker?, _ options: [String] = [],
+        at host: KernelNetwork.Host? = nil
+    ) async throws {
+        var arguments = ["fetch", source, "-o", folder, "--json"]
+        if host == nil { arguments += ["--bind", "127.0.0.1"] }
         if let tracker { arguments += ["--tracker", tracker.url] }
-        process = try LineProcess(Programs.dreamer, arguments + options)
+        // The last one counts.
+        process = try LineProcess(
+            Programs.dreamer, arguments + ["--stall-timeout", "30"] + options, in: host?.namespace)
         self.folder = folder
         nodeID = try #require(try await process.json(where: ["event": "node"])["nodeId"]?.string)
     }

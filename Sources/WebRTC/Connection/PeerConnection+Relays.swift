@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+import DTLS
+import ICE
+import NetIO
+import Synchronization
+import Wire
+
+// MARK: - Servers
+
+extension PeerConnection {
+    /// Servers by address.
+    struct Servers: Sendable {
+        var stun: [SocketAddress] = []
+        var turn: [TURNServer] = []
+    }
+
+    /// The servers' addresses; those whose names are not found in time are left out.
+    func resolveServers() async -> Servers {
+        let servers = configuration.iceServers
+        let limit = configuration.gatheringTimeout
+        guard !servers.isEmpty else { return Servers() }
+        return await withTaskGroup(of: (ICEServer, [SocketAddress])?.self) { group in
+            for server in servers {
+                group.addTask { (server, (try? await Resolver.resolve(server.host, port: server.port)) ?? []) }
+            }
+            group.addTask {
+                try? await Task.sleep(for: limit)
+                return nil
+            }
+            var found = Servers()
+            var waiting = servers.count
+            while waiting > 0, let (server, addresses) = await group.next() ?? nil {
+                found.add(server, addresses)
+                waiting -= 1
+            }
+            group.cancelAll()
+            return found
+        }
+    }
+}
+
+extension PeerConnection.Servers {
+    /// Takes the addresses of a server.
+    mutating func add(_ server: ICEServer, _ addresses: [SocketAddress]) {
+        guard server.kind == .turn else {
+            stun += addresses
+            return
+        }
+        let transport: TURNServer.Transport =
+            switch server.transport {
+            case .udp: .udp
+            case .tcp: .tcp
+            case .tls: .tls
+            }
+        turn += addresses.map { address in
+            TURNServer(
+                address: address, transport: transport,
+                credentials: .init(username: server.username, password: server.password), name: server.host,
+                families: .v4)
+        }
+    }
+}
+
+// MARK: - Links
+
+extension PeerConnection {
+    /// Does what an agent wants for a relay, on the loop's thread.
+    func serve(_ request: RelayRequest) {
+        switch request {
+        case .open(let link, .udp, let server, _, let local):
+            openSocket(link, to: server, from: local)
+        case .open(let link, let transport, let server, let name, let local):
+            let handler = RelayLinks.Handler(
+                opened: { [weak self] in self?.opened($0, from: $1) },
+                received: { [weak self] link, bytes in
+                    guard let self else { return }
+                    guarded.withLock { $0.core.receive(bytes, over: link, now: self.endpoint.loop.now) }
+                    process()
+                },
+                closed: { [weak self] in self?.closed($0, $1) })
+            do {
+                relays.openStream(
+                    link, to: server, name: name, from: local,
+                    tls: transport == .tls ? try endpoint.relayContext() : nil, loop: endpoint.loop, handler: handler)
+            } catch {
+                closed(link, .unreachable)
+            }
+        case .send(let link, let bytes):
+            relays.send(bytes, over: link)
+        case .close(let link):
+            guard let socket = relays.close(link) else { return }
+            guarded.withLock { state in state.sockets.removeAll { $0 === socket } }
+            socket.remove(self)
+            endpoint.retire(socket)
+        }
+    }
+
+    private func openSocket(_ link: RelayLink, to server: SocketAddress, from local: IPAddress?) {
+        do {
+            let socket = try endpoint.openSocket(on: local ?? (server.ip.family == .v4 ? .anyV4 : .anyV6))
+            guarded.withLock { $0.sockets.append(socket) }
+            socket.add(self, ufrag: link.ufrag)
+            // What the server sends unasked bears nothing that names us.
+            socket.claim(server, for: self)
+            relays.adopt(socket, for: link)
+            opened(link, from: socket.localAddress)
+        } catch {
+            closed(link, .unreachable)
+        }
+    }
+
+    private func opened(_ link: RelayLink, from local: SocketAddress) {
+        guarded.withLock { $0.core.relayOpened(link, local: local, now: endpoint.loop.now) }
+        process()
+    }
+
+    private func closed(_ link: RelayLink, _ reason: TURNFailure) {
+        guarded.withLock { $0.core.relayClosed(link, reason, now: endpoint.loop.now) }
+        process()
+    }
+}
