@@ -9,6 +9,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case stun
     /// Messages of a TURN server, to a client and as a stream.
     case turn
+    /// Questions and answers of multicast DNS, to a lookup and to a responder.
+    case mdns
     /// Session descriptions, candidates and their out-of-band form.
     case sdp
     /// Messages of the Data Channel Establishment Protocol.
@@ -31,6 +33,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         switch self {
         case .stun: STUNFuzz.run(bytes)
         case .turn: TURNFuzz.run(bytes)
+        case .mdns: MDNSFuzz.run(bytes)
         case .sdp: SDPFuzz.run(bytes)
         case .dcep: DCEPFuzz.run(bytes)
         case .dtls: DTLSFuzz.run(bytes)
@@ -47,6 +50,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         switch self {
         case .stun: STUNFuzz.seeds
         case .turn: TURNFuzz.seeds
+        case .mdns: MDNSFuzz.seeds
         case .sdp: SDPFuzz.seeds
         case .dcep: DCEPFuzz.seeds
         case .dtls: DTLSFuzz.seeds

@@ -19,6 +19,8 @@ extension SessionDescription {
         public var endOfCandidates: Bool
         /// RFC 8829 §5.2.1: both always.
         public var iceOptions = ["trickle", "ice2"]
+        /// Ta to propose for checks, in milliseconds; RFC 8445 §14.2 wants any but 50 told.
+        public var icePacing: Int?
         /// The DTLS role to choose where the choice is ours: in answers to `actpass`. RFC 8842 §5.3 leaves it to the
         /// answerer; active saves the time that the answer travels.
         public var preferredSetup = Setup.active
@@ -127,6 +129,7 @@ extension SessionDescription {
         iceUfrag = own.iceUfrag
         icePwd = own.icePwd
         iceOptions = own.iceOptions
+        icePacing = own.icePacing
         isICELite = false
         candidates = own.candidates.map { TrickleCandidate.normalized($0) }
         endOfCandidates = own.endOfCandidates

@@ -41,6 +41,7 @@ extension SessionDescription {
         // RFC 9143 §6: port 0 with bundle-only is no refusal.
         isRejected = section.port == 0 && !(isBundled && section.value("bundle-only") != nil)
         isICELite = lines.session.contains { $0.name == "ice-lite" }
+        icePacing = lines.session.first { $0.name == "ice-pacing" }.flatMap { Self.pacing($0.value) }
         // RFC 8839 §5.6 separates by spaces, libdatachannel by commas.
         iceOptions = reader.values("ice-options").first?.value.split { $0 == " " || $0 == "," }.map(String.init) ?? []
         guard !isRejected else {
@@ -59,6 +60,14 @@ extension SessionDescription {
         fingerprints = try reader.fingerprints()
         setup = try reader.setup(type)
         sctpPort = try reader.sctpPort(profile)
+    }
+
+    /// RFC 8839 §5.5: one to ten digits.
+    private static func pacing(_ value: Substring) -> Int? {
+        guard (1...10).contains(value.utf8.count), value.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
+            return nil
+        }
+        return Int(value)
     }
 }
 

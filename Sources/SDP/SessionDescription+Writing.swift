@@ -10,6 +10,7 @@ extension SessionDescription: CustomStringConvertible {
         if let linkVersion { attribute("dreamer-link:\(linkVersion)") }
         if isBundled, !isRejected { attribute("group:BUNDLE " + bundledMids.joined(separator: " ")) }
         if isICELite { attribute("ice-lite") }
+        if let icePacing { attribute("ice-pacing:\(icePacing)") }
         if !iceOptions.isEmpty { attribute("ice-options:" + iceOptions.joined(separator: " ")) }
         attribute("msid-semantic: WMS *")
 

@@ -97,6 +97,8 @@ public struct SessionDescription: Hashable, Sendable {
     public var icePwd: String
     /// ICE options such as `trickle` and `ice2` (RFC 8839 §5.6).
     public var iceOptions: [String]
+    /// Ta that the writer proposes for checks, in milliseconds; `nil` stands for 50 (RFC 8839 §5.5).
+    public var icePacing: Int?
     /// Whether the writer is an ICE-lite agent.
     public var isICELite: Bool
     /// Candidates, each a `candidate:…` without the `a=` before it (RFC 8839 §5.1). Not looked into.

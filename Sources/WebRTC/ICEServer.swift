@@ -95,7 +95,10 @@ extension ICEServer: LosslessStringConvertible {
         } else if !rest.isEmpty {
             return nil
         }
-        guard !host.isEmpty, kind == .stun || !username.isEmpty, kind == .turn || transport == .udp else { return nil }
+        // Neither scheme has an authority with slashes (RFC 7064 §3.1, RFC 7065 §3.1), and STUN alone has no users.
+        guard !host.isEmpty, !host.contains("/"), !username.hasPrefix("//"),
+            kind == .stun ? username.isEmpty && transport == .udp : !username.isEmpty
+        else { return nil }
     }
 
     /// The server as it is written, without its password.

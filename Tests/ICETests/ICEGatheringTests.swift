@@ -132,7 +132,10 @@ struct ICEGatheringTests {
 
     @Test(
         "addresses that no one can reach are no candidates",
-        arguments: ["0.0.0.0:5000", "127.0.0.1:5000", "224.0.0.1:5000", "10.0.0.1:0", "[::]:1", "[::1]:1"])
+        arguments: [
+            "0.0.0.0:5000", "127.0.0.1:5000", "224.0.0.1:5000", "10.0.0.1:0", "[::]:1", "[::1]:1", "[fec0::1]:1",
+            "[::10.0.0.1]:1", "[::ffff:10.0.0.1]:1",
+        ])
     func unusable(text: String) {
         let (_, peer) = gather([:], addresses: [text])
         #expect(peer.candidates.isEmpty)

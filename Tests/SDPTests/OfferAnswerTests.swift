@@ -27,6 +27,23 @@ import Wire
         #expect(SessionDescription.offer(own).description == expected)
     }
 
+    @Test("a proposal for Ta is written for the session and read back, and nonsense is none (RFC 8839 §5.5)")
+    func pacing() throws {
+        var own = Self.own
+        own.icePacing = 5
+        let offer = SessionDescription.offer(own)
+        let text = offer.description
+        #expect(text.split(separator: "m=").first?.contains("a=ice-pacing:5\r\n") == true)
+        #expect(try SessionDescription(parsing: text, type: .offer) == offer)
+        #expect(try offer.answer(Self.own).icePacing == nil)
+        for value in ["", "x", "-5", "12345678901", "5 ms"] {
+            let changed = text.replacing("a=ice-pacing:5", with: "a=ice-pacing:\(value)")
+            #expect(try SessionDescription(parsing: changed, type: .offer).icePacing == nil)
+        }
+        let largest = text.replacing("a=ice-pacing:5", with: "a=ice-pacing:9999999999")
+        #expect(try SessionDescription(parsing: largest, type: .offer).icePacing == 9_999_999_999)
+    }
+
     @Test("what is written is read back the same")
     func roundTrip() throws {
         let offer = SessionDescription.offer(Self.own)

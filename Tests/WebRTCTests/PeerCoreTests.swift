@@ -201,7 +201,8 @@ struct ICEServerTests {
     @Test(
         "others are refused",
         arguments: [
-            "", "stun:", "http://x", "stun:h:0", "stun:h:x", "turn:h", "turn:u@h", "stun:h?transport=tcp", "stun:h?x",
+            "", "stun:", "http://x", "stun://h", "turn://u:p@h", "stun:u:p@h", "stun:h:0", "stun:h:x", "turn:h",
+            "turn:u@h", "stun:h?transport=tcp", "stun:h?x",
         ])
     func refused(text: String) {
         #expect(ICEServer(text) == nil)

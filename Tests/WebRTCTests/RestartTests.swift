@@ -121,6 +121,84 @@ extension PeerCoreTests {
         _ = pair.run(for: .milliseconds(50)) { _ in false }
     }
 
+    @Test("an address that goes is told at once, and a restart from one that came goes on where the old path ended")
+    func networkChange() throws {
+        var pair = try connectedPair(17)
+        let now = pair.now
+        // The peer expects no more candidates.
+        let isTold = pair.offerer.addLocalAddress(CorePair.otherAddress, now: now)
+        let isRestartDue = pair.offerer.removeLocalAddresses([CorePair.addresses.0], now: now)
+        #expect(!isTold && isRestartDue)
+        let candidates = try pair.offerer.localDescription.candidates
+        #expect(candidates.isEmpty)
+        pair.deadAddresses = [CorePair.addresses.0]
+        let hasNoticed = pair.run(for: .zero) { $0.states.0 == .disconnected }
+        #expect(hasNoticed)
+        try Self.send(50_000, &pair)
+        try Self.restart(&pair, byOfferer: true, addresses: [CorePair.otherAddress])
+        let isBack = pair.run(for: .seconds(10)) { $0.areConnected && $0.messages.1.count == 1 }
+        #expect(isBack)
+        let stillDue = pair.offerer.removeLocalAddresses([CorePair.addresses.0], now: pair.now)
+        #expect(!stillDue)
+        pair.offerer.close(now: pair.now)
+        _ = pair.run(for: .milliseconds(50)) { _ in false }
+    }
+
+    @Test("before a check is answered nothing but STUN leaves, whatever there is to send (RFC 7675 §5.1)")
+    func onlySTUN() throws {
+        var pair = try CorePair(seed: 21)
+        _ = try pair.offerer.openChannel(label: "a", options: .init())
+        try pair.signal()
+        var outbox = PeerOutbox()
+        var now = pair.now
+        var kinds: Set<UInt8> = []
+        var packets = 0
+        for _ in 0..<200 {
+            outbox.removeAll()
+            pair.offerer.drain(into: &outbox, includingEvents: true, readsMessages: true, now: now)
+            kinds.formUnion(outbox.datagrams.compactMap(\.payload.first))
+            packets += outbox.packets.count
+            now = now + .milliseconds(100)
+            pair.offerer.handleTimeout(now: now)
+        }
+        #expect(!kinds.isEmpty && kinds.allSatisfy { $0 < 4 })
+        #expect(packets == 0)
+        pair.offerer.close(now: now)
+    }
+
+    @Test("a proposal for Ta stands in both descriptions, and holds where both make it")
+    func pacing() throws {
+        var pair = try CorePair(seed: 18) { $0.checkInterval = .milliseconds(5) }
+        try pair.signal()
+        let told = (try pair.offerer.localDescription.icePacing, try pair.answerer.localDescription.icePacing)
+        #expect(told.0 == 5 && told.1 == 5)
+        var usual = try CorePair(seed: 19)
+        try usual.signal()
+        let silent = try usual.offerer.localDescription
+        #expect(silent.icePacing == nil)
+        pair.offerer.close(now: pair.now)
+        usual.offerer.close(now: usual.now)
+    }
+
+    @Test("names stand for our addresses in the description where that is wanted, and peers still meet")
+    func hiddenAddresses() throws {
+        var pair = try CorePair(seed: 20) { $0.hidesHostAddresses = true }
+        try pair.offerer.start(as: .offerer, localAddresses: [CorePair.addresses.0], servers: [], now: pair.now)
+        try pair.answerer.start(as: .answerer, localAddresses: [CorePair.addresses.1], servers: [], now: pair.now)
+        let offer = try pair.offerer.localDescription
+        #expect(!offer.description.contains("10.0.0.1"))
+        try pair.answerer.setRemoteDescription(offer, now: pair.now)
+        try pair.offerer.setRemoteDescription(try pair.answerer.localDescription, now: pair.now)
+        let names = (pair.offerer.hostNames, pair.answerer.hostNames)
+        #expect(names.0.map(\.address) == [CorePair.addresses.0.ip])
+        pair.answerer.resolved(names.0[0].name, as: [names.0[0].address], now: pair.now)
+        pair.offerer.resolved(names.1[0].name, as: [names.1[0].address], now: pair.now)
+        let isConnected = pair.run(for: .seconds(5)) { $0.areConnected }
+        #expect(isConnected)
+        pair.offerer.close(now: pair.now)
+        _ = pair.run(for: .milliseconds(50)) { _ in false }
+    }
+
     @Test("consent that ends on the old path during a restart is no failure while the new one is looked for")
     func oldPathEnds() throws {
         var pair = try connectedPair(14)

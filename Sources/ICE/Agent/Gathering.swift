@@ -39,6 +39,8 @@ struct Gathering: Sendable {
     private var firstAnswer: Timestamp?
     private var lastAsked = Timestamp.zero
     private var grace = Duration.zero
+    /// Bases that the host has no more, from which no answer can come.
+    private var goneBases: Set<Int> = []
 
     /// How long a binding in a NAT is left alone: Tr of RFC 8445 §11.
     static let refreshInterval = Duration.seconds(15)
@@ -114,6 +116,18 @@ struct Gathering: Sendable {
         requests[index].refreshAt = nil
     }
 
+    /// Nothing can be asked from a base any more. Answers what was asked and is open.
+    mutating func drop(base: Int) -> [Int] {
+        goneBases.insert(base)
+        let mine = requests.indices.filter { requests[$0].base == base }
+        let open = mine.filter { requests[$0].state == .asked }
+        for index in mine {
+            if requests[index].state == .pending || requests[index].state == .asked { requests[index].state = .failed }
+            requests[index].refreshAt = nil
+        }
+        return open
+    }
+
     /// Takes a binding whose refresh is due.
     mutating func takeRefresh(now: Timestamp) -> Int? {
         guard let index = requests.firstIndex(where: { $0.refreshAt.map { $0 <= now } ?? false }) else { return nil }
@@ -130,7 +144,7 @@ struct Gathering: Sendable {
             end = .noServers
         } else if relaysAreDone, requests.allSatisfy({ $0.state == .answered || $0.state == .failed }) {
             end = .allDone
-        } else if relaysAreDone, Set(requests.map(\.base)).isSubset(of: answeredBases) {
+        } else if relaysAreDone, Set(requests.map(\.base)).subtracting(goneBases).isSubset(of: answeredBases) {
             // A dead server delays nobody: each base needs one answer.
             end = .answered
         } else if let graceEnd, graceEnd <= now, !relays.contains(.alive) {

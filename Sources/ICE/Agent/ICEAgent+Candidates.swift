@@ -37,6 +37,10 @@ extension ICEAgent {
         }
     }
 
+    /// Whether ``addLocalAddress(_:now:)`` still has candidates made of an address. Once the peer was told that there
+    /// are no more, an address that the host gets needs a restart (RFC 8838 §13, RFC 8445 §9).
+    public var takesLocalAddresses: Bool { !hasEnded && !gathering.isComplete }
+
     /// Begins to look for server-reflexive and relayed candidates, from the addresses added so far and those added until it ends.
     public mutating func gather(now: Timestamp) {
         clock = max(clock, now)
@@ -70,9 +74,18 @@ extension ICEAgent {
         if address.ip.isUnspecified { return .unspecified }
         if address.ip.isMulticast { return .multicast }
         if address.port == 0 { return .portZero }
+        if Self.isDeprecated(address.ip) { return .deprecated }
         if address.ip.isLoopback, !configuration.allowsLoopback { return .loopback }
         if sockets.contains(address) || baseIndex(of: address) != nil { return .duplicate }
         return locals.count >= configuration.maximumCandidates ? .limit : nil
+    }
+
+    /// Kinds of IPv6 addresses that are not used any more: site-local ones, and those that hold an IPv4 address (RFC
+    /// 8445 §5.1.1.1).
+    private static func isDeprecated(_ ip: IPAddress) -> Bool {
+        guard ip.family == .v6 else { return false }
+        return ip.high >> 54 == 0xFEC0 >> 6
+            || ip.high == 0 && (ip.low >> 32 == 0 && ip.low > 1 || ip.low >> 32 == 0xFFFF)
     }
 
     private mutating func requestReflexive(_ base: Int) {
@@ -85,8 +98,12 @@ extension ICEAgent {
 
     /// A server told the address it sees of a base.
     mutating func learnReflexive(_ mapped: SocketAddress, base: Int, server: SocketAddress) {
-        guard gathering.isRunning else { return }
-        if locals.contains(where: { $0.base == base && $0.address == mapped }) {
+        guard gathering.isRunning, !bases[base].isGone else { return }
+        // A host candidate with a name is found on the link alone, which makes the same address seen by a server worth
+        // telling.
+        if locals.contains(where: {
+            $0.base == base && $0.address == mapped && !(configuration.hidesHostAddresses && $0.candidate.kind == .host)
+        }) {
             note(.localCandidateDropped(mapped, .redundant))
             return
         }
@@ -109,6 +126,7 @@ extension ICEAgent {
 
     mutating func addLocal(_ candidate: ICECandidate, base: Int) {
         guard let address = candidate.address else { return }
+        let candidate = configuration.hidesHostAddresses ? concealed(candidate, address.ip) : candidate
         locals.append(LocalCandidate(candidate: candidate, address: address, base: base))
         note(.localCandidateFound(candidate))
         outbox.append(.event(.localCandidate(candidate)))
@@ -285,6 +303,7 @@ extension ICEAgent {
     mutating func formPair(base: Int, remote: Int) -> Int? {
         if let known = checklist.index(base: base, remote: remote) { return checklist.pairs[known].id }
         guard canPair(bases[base].address.ip, remotes[remote].address.ip) else { return nil }
+        guard !bases[base].isGone else { return nil }
         let host = locals[bases[base].host].candidate
         let other = remotes[remote].candidate
         let insertion = checklist.insert(

@@ -200,7 +200,13 @@ extension ICEAgent {
     }
 
     private mutating func advanceConsent() {
-        guard var monitor = consent, let pair = checklist[id: monitor.pair] else { return }
+        guard var monitor = consent else { return }
+        guard let pair = checklist[id: monitor.pair] else {
+            // It had failed, and gave way to another.
+            note(.failed(.consentLost))
+            end(.failed)
+            return
+        }
         if let expiry = monitor.expiry, expiry <= clock {
             loseConsent(pair, .timeout)
             return

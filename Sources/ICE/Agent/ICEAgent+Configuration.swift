@@ -30,6 +30,10 @@ extension ICEAgent {
         /// What probing may cost where a NAT's ports cannot be predicted, see ``ICEAgent/BirthdayBudget``; `nil`, the default, for no
         /// such probing. It is nothing for hosts that pay by packet. Both sides' behaviour has to be known for it.
         public var birthdayBudget: BirthdayBudget?
+        /// Whether candidates have a name of multicast DNS in place of the host's addresses, as browsers write them for
+        /// pages that may not know those (draft-ietf-mmusic-mdns-ice-candidates). ``ICEAgent/hostNames`` are then for
+        /// an ``MDNSResponder``.
+        public var hidesHostAddresses = false
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false
 

@@ -170,7 +170,8 @@ extension ICEAgent {
         }
         note(.relayAllocated(client.server.address, relayed: client.relayed, mapped: client.mapped))
         if configuration.transportPolicy == .all, let mapped = client.mapped, let local = relays[index].local,
-            let base = bases.firstIndex(where: { $0.address == local })
+            let base = bases.firstIndex(where: { $0.address == local && !$0.isGone }),
+            Self.isReflexive(mapped, of: local)
         {
             // RFC 8656 §7.3: it is what a Binding request would have told.
             learnReflexive(mapped, base: base, server: client.address)
@@ -209,8 +210,7 @@ extension ICEAgent {
                 address: address, preference: ceiling - min(UInt16(clamping: 16 * base), ceiling - 1),
                 host: locals.count, relay: index))
         relays[index].bases.append(base)
-        // RFC 8839 §5.1 has an agent that keeps its addresses to itself write these.
-        let hidden = SocketAddress(ip: address.ip.family == .v4 ? .anyV4 : .anyV6, port: 9)
+        let hidden = Self.hiddenAddress(address.ip.family)
         addLocal(
             ICECandidate(
                 foundation: foundation(
@@ -229,7 +229,9 @@ extension ICEAgent {
         closeLink(of: index)
         let gone = relays[index].bases
         guard !gone.isEmpty, reason != nil, !hasEnded else { return }
-        if isConcluded, let selected, let pair = checklist[id: selected], gone.contains(pair.base) {
+        if isConcluded, let selected, let pair = checklist[id: selected], gone.contains(pair.base),
+            !bases[pair.base].isGone
+        {
             // Nothing can come over it any more, so that there is no answer to wait for.
             note(.failed(.relayLost))
             end(.failed)
@@ -239,7 +241,7 @@ extension ICEAgent {
     }
 
     /// Takes pairs for failed that lack what their relay would have to do for them.
-    private mutating func failPairs(
+    mutating func failPairs(
         _ reason: ICEDecision.FailureReason, where matches: (_ base: Int, _ remote: SocketAddress) -> Bool
     ) {
         let hit = checklist.pairs.filter { $0.state != .failed && matches($0.base, remotes[$0.remote].address) }

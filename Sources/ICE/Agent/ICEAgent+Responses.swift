@@ -154,6 +154,11 @@ extension ICEAgent {
 
     // MARK: Servers
 
+    /// Whether what a server saw of an address can be an address.
+    static func isReflexive(_ mapped: SocketAddress, of base: SocketAddress) -> Bool {
+        mapped.ip.family == base.ip.family && !mapped.ip.isUnspecified && !mapped.ip.isMulticast && mapped.port != 0
+    }
+
     private mutating func serverAnswered(_ response: STUNMessage, request index: Int) {
         guard gathering.requests.indices.contains(index) else { return }
         let request = gathering.requests[index]
@@ -164,7 +169,7 @@ extension ICEAgent {
         // RFC 8445 §5.1.1.2: servers from before RFC 5389 answer with MAPPED-ADDRESS.
         guard response.unknownRequired(known: Self.understood).isEmpty,
             let mapped = response.xorMappedAddress ?? response.mappedAddress,
-            mapped.ip.family == bases[request.base].address.ip.family, !mapped.ip.isUnspecified, mapped.port != 0
+            Self.isReflexive(mapped, of: bases[request.base].address)
         else {
             gatheringFailed(index, .malformed)
             return

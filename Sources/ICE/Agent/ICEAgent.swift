@@ -72,6 +72,8 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     var remoteNAT: NATBehavior?
     /// Whether both sides let a direct pair take the place of a nominated one with a relay in it.
     var mayRenominate = false
+    /// The names that stand for addresses of this host in candidates.
+    public internal(set) var hostNames: [HostName] = []
     /// Until when no checks are sent but those that the peer's bring about.
     var heldUntil: Timestamp?
     var probing = BirthdayProbing()
@@ -85,6 +87,8 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         let host: Int
         /// The relay that lends it.
         var relay: Int?
+        /// The host has this address no more.
+        var isGone = false
     }
 
     struct LocalCandidate {
@@ -136,8 +140,11 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         return snapshot(pair)
     }
 
-    /// The local candidates told so far, and those that the peer's answers showed.
-    public var localCandidates: [ICECandidate] { locals.map(\.candidate) }
+    /// The local candidates told so far, and those that the peer's answers showed; without those of addresses that are
+    /// gone.
+    public var localCandidates: [ICECandidate] {
+        locals.compactMap { bases[$0.base].isGone ? nil : $0.candidate }
+    }
     /// The peer's candidates, signalled and learned.
     public var remoteCandidates: [ICECandidate] { remotes.map(\.candidate) }
     /// The checklist, best pair first.
@@ -273,6 +280,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     }
 
     mutating func transmit(_ payload: [UInt8], from base: Int, to destination: SocketAddress) {
+        guard !bases[base].isGone else { return }
         if let relay = bases[base].relay {
             relays[relay].client.send(payload, to: destination, now: clock)
             pumpRelay(relay)
@@ -291,9 +299,9 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     }
 
     func baseIndex(of address: SocketAddress) -> Int? {
-        bases.firstIndex { $0.address == address }
+        bases.firstIndex { $0.address == address && !$0.isGone }
             ?? bases.firstIndex {
-                $0.address.port == address.port && $0.address.ip.withoutScope == address.ip.withoutScope
+                $0.address.port == address.port && $0.address.ip.withoutScope == address.ip.withoutScope && !$0.isGone
             }
     }
 

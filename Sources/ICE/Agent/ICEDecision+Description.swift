@@ -12,6 +12,7 @@ extension ICEDecision.Action: CustomStringConvertible {
         switch self {
         case .localCandidateFound(let candidate): "local \(candidate)"
         case .localCandidateDropped(let address, let reason): "local \(address) not used: \(reason.rawValue)"
+        case .localAddressGone(let address): "local \(address) is gone"
         case .remoteCandidateFound(let candidate, let source): "remote \(candidate), by \(source.rawValue)"
         case .remoteCandidateReplaced(let candidate): "remote \(candidate), learned before"
         case .remoteCandidateDropped(let candidate, let reason): "remote \(candidate) not used: \(reason.rawValue)"

@@ -14,6 +14,8 @@ public struct ICEDecision: Hashable, Sendable {
         case localCandidateFound(ICECandidate)
         /// A local address is not used.
         case localCandidateDropped(SocketAddress, DropReason)
+        /// The host has an address no more.
+        case localAddressGone(SocketAddress)
         /// The peer has a candidate.
         case remoteCandidateFound(ICECandidate, Source)
         /// A signalled candidate takes the place of one that was learned from a check.
@@ -108,7 +110,7 @@ public struct ICEDecision: Hashable, Sendable {
 
     /// Why an address or a candidate is not used.
     public enum DropReason: String, Hashable, Sendable {
-        case loopback, unspecified, multicast, portZero, tcp, otherComponent, unresolvedName, duplicate
+        case loopback, unspecified, multicast, portZero, tcp, otherComponent, unresolvedName, duplicate, deprecated
         /// The same address on the same base is known under another kind.
         case redundant
         /// It belongs to other credentials.

@@ -87,7 +87,7 @@ public enum MDNSMessage {
     // MARK: Names
 
     /// A name as labels with their lengths, in small letters (RFC 6762 §16: case does not count).
-    private static func encode(_ name: String) -> [UInt8]? {
+    static func encode(_ name: String) -> [UInt8]? {
         var bytes: [UInt8] = []
         for label in name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false) {
             guard (1...63).contains(label.count) else { return nil }
@@ -104,7 +104,7 @@ public enum MDNSMessage {
 
     /// Reads a name, compressed or not (RFC 1035 §4.1.4), in the form of ``encode(_:)``; `nil` for a broken one. Pointers
     /// lead only backwards, so that every chain ends.
-    private static func readName(_ reader: inout ByteReader, _ message: RawSpan) throws(WireError) -> [UInt8]? {
+    static func readName(_ reader: inout ByteReader, _ message: RawSpan) throws(WireError) -> [UInt8]? {
         var name: [UInt8] = []
         var limit = reader.offset
         var position = limit

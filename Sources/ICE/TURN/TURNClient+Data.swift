@@ -110,6 +110,7 @@ extension TURNClient {
             counters.notPermitted += packets.count
             return
         }
+        timing.lastSent = clock
         for index in 0..<packets.count {
             let message = indication(packets[index], to: peer)
             out.append(message.span.bytes)

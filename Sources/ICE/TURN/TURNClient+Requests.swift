@@ -24,8 +24,13 @@ extension TURNClient {
         for index in channels.indices where !addresses.contains(channels[index].peer.ip) {
             channels[index].refreshAt = nil
         }
-        requests.removeAll {
-            if case .permission(let ip) = $0.purpose { !addresses.contains(ip) } else { false }
+        requests.removeAll { [channels] request in
+            switch request.purpose {
+            case .permission(let ip): !addresses.contains(ip)
+            // An answer would have it refreshed again.
+            case .channel(let index): !addresses.contains(channels[index].peer.ip)
+            case .allocate, .refresh, .release: false
+            }
         }
     }
 

@@ -54,8 +54,11 @@ extension TURNClient {
     ])
 
     private func isProven(_ response: STUNMessage, _ bytes: RawSpan, _ request: Request, code: Int?) -> Bool {
-        // A request without a proof cannot ask for one; but a 400 counts only with one.
-        guard let integrity = request.integrity else { return code != STUNErrorCode.badRequest.code }
+        // A request without a proof cannot ask for one; but a 400 counts only with one, and nobody is sent to another
+        // server without (RFC 8489 §14.8).
+        guard let integrity = request.integrity else {
+            return code != STUNErrorCode.badRequest.code && code != STUNErrorCode.tryAlternate.code
+        }
         return response.isAuthentic(bytes, key: integrity.key, algorithm: integrity.algorithm)
     }
 

@@ -133,7 +133,11 @@ final class EndpointSocket: Sendable {
             routes.withLock { $0.remember(id, connection) }
         }
         observer?(bytes, localAddress, datagram.destination)
-        socket.send(bytes, to: datagram.destination)
+        if let hopLimit = datagram.hopLimit {
+            socket.send(bytes, to: datagram.destination, hopLimit: hopLimit)
+        } else {
+            socket.send(bytes, to: datagram.destination)
+        }
     }
 
     // MARK: - Routes

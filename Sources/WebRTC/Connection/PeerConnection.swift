@@ -18,6 +18,9 @@ public final class PeerConnection: Sendable {
         public var iceServers: [ICEServer] = []
         /// What ways to the peer are used: any, or relays alone, which hide every address of this host from the peer.
         public var iceTransportPolicy = ICEAgent.TransportPolicy.all
+        /// Ta, the least time between two new checks: what peers are told that have a word for it (`a=ice-pacing`, RFC 8839 §5.6); the
+        /// larger of both sides' values holds, and 50 ms toward the others (RFC 8445 §14.2).
+        public var checkInterval: Duration = .milliseconds(5)
         /// What bounds the bytes that go over relays; shared by the connections that it is to hold for.
         public var relayBudget: RelayBudget?
         /// What this host's NAT does, where that is known. Peers that have the words for it are told, and then ways are tried
@@ -108,6 +111,7 @@ public final class PeerConnection: Sendable {
         settings.recoversLosses = configuration.recoversLosses
         settings.transportPolicy = configuration.iceTransportPolicy
         settings.localNAT = configuration.localNAT
+        settings.checkInterval = configuration.checkInterval
         settings.birthdayBudget = configuration.birthdayBudget
         settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())

@@ -100,7 +100,7 @@ extension PeerCore {
         remote = description
         hasLocalOffer = false
         if isOffer { sessionVersion += 1 }
-        if isRestart { try replaceAgent(credentials, isLite: description.isICELite, now: now) }
+        if isRestart { try replaceAgent(credentials, description, now: now) }
         takeCandidates(of: description, now: now)
         pumpICE()
     }
@@ -128,7 +128,7 @@ extension PeerCore {
 
     /// A new agent takes over; the old one stays while its pair carries data.
     private mutating func replaceAgent(
-        _ credentials: ICECredentials, isLite: Bool, now: Timestamp
+        _ credentials: ICECredentials, _ description: SessionDescription, now: Timestamp
     ) throws(PeerConnectionError) {
         var next = restart.offered.take()
         if next.peek({ _ in true }) == nil, var settings = iceSettings {
@@ -137,7 +137,8 @@ extension PeerCore {
         }
         do {
             if let nat = remote?.dreamer?.behavior { next?.setRemoteNAT(nat) }
-            try next?.setRemote(credentials: credentials, lite: isLite, now: now)
+            try next?.setRemote(
+                credentials: credentials, lite: description.isICELite, pacing: description.checkInterval, now: now)
         } catch {
             throw PeerConnectionError(.invalidState, "\(error)")
         }
@@ -159,6 +160,33 @@ extension PeerCore {
         closeAgent(restart.previous.take())
         restart.end = nil
         events.append(.ufragRetired(ufrag))
+    }
+
+    // MARK: - Network changes
+
+    /// Tells that addresses of this host, from those that candidates are made of, are gone. What used them ends at
+    /// once. Answers whether the path to the peer was one of that, so that only a restart helps, with the addresses
+    /// that there are now (RFC 8445 §9); until then the state is `disconnected`.
+    public mutating func removeLocalAddresses(_ addresses: [SocketAddress], now: Timestamp) -> Bool {
+        restart.addresses.removeAll { addresses.contains($0) }
+        for address in addresses {
+            ice?.removeLocalAddress(address, now: now)
+            restart.offered?.removeLocalAddress(address, now: now)
+            restart.previous?.removeLocalAddress(address, now: now)
+        }
+        pumpICE()
+        return ice.peek { $0.needsRestart } ?? false
+    }
+
+    /// Tells that the host has got an address. Answers whether candidates are made of it, for the peer that still
+    /// expects some; else it serves the next restart (RFC 8838 §13).
+    public mutating func addLocalAddress(_ address: SocketAddress, now: Timestamp) -> Bool {
+        guard !restart.addresses.contains(address) else { return false }
+        restart.addresses.append(address)
+        guard ice.peek({ $0.takesLocalAddresses }) ?? false else { return false }
+        ice?.addLocalAddress(address, now: now)
+        pumpICE()
+        return true
     }
 
     // MARK: - Running

@@ -118,6 +118,12 @@ public struct PeerCore: ~Copyable, Sendable {
         public var maxDatagramSize = 1200
         /// Whether losses are recovered below SCTP toward peers that can, see ``ReliableLink``.
         public var recoversLosses = true
+        /// Whether candidates have names in place of this host's addresses. The owner answers for them, see
+        /// ``PeerCore/hostNames``.
+        public var hidesHostAddresses = false
+        /// Ta of RFC 8445 §14.2, 5 ms at least. One other than 50 ms is proposed to the peer, and the larger of both
+        /// holds.
+        public var checkInterval = Duration.milliseconds(50)
         /// Whether ways without a relay are used.
         public var transportPolicy = ICEAgent.TransportPolicy.all
         /// What our NAT does, where that is known; told to peers that have the words for it.
@@ -219,6 +225,11 @@ public struct PeerCore: ~Copyable, Sendable {
         restart.offered.peek { $0.localCredentials.ufrag } ?? ice.peek { $0.localCredentials.ufrag } ?? ""
     }
 
+    /// The names that stand for addresses of this host in our candidates; for an ``MDNSResponder``.
+    public var hostNames: [HostName] {
+        (ice.peek { $0.hostNames } ?? []) + (restart.offered.peek { $0.hostNames } ?? [])
+    }
+
     /// The peer's certificate (DER), once DTLS has checked it.
     public var remoteCertificate: [UInt8]? { isDTLSConnected ? dtls.peek { $0.peerCertificateDER } ?? nil : nil }
 
@@ -239,6 +250,8 @@ public struct PeerCore: ~Copyable, Sendable {
         var settings = ICEAgent.Configuration()
         settings.role = side == .offerer ? .controlling : .controlled
         settings.allowsLoopback = configuration.includesLoopback
+        settings.checkInterval = configuration.checkInterval
+        settings.hidesHostAddresses = configuration.hidesHostAddresses
         settings.gatheringTimeout = configuration.gatheringTimeout
         settings.pacTimeout = configuration.patience
         settings.stunServers = servers
@@ -302,6 +315,8 @@ public struct PeerCore: ~Copyable, Sendable {
                 },
                 candidates: candidates.map(\.description), endOfCandidates: isGatheringComplete)
             own.sessionVersion = sessionVersion
+            let pacing = max(configuration.checkInterval, .milliseconds(5)).nanoseconds / 1_000_000
+            if pacing != 50 { own.icePacing = Int(pacing) }
             own.maxMessageSize = UInt64(configuration.maxMessageSize)
             own.dreamer = configuration.dreamerAttribute
             if let nat = configuration.localNAT {
@@ -346,7 +361,8 @@ public struct PeerCore: ~Copyable, Sendable {
         }
         do {
             if let nat = description.dreamer?.behavior { ice?.setRemoteNAT(nat) }
-            try ice?.setRemote(credentials: credentials, lite: description.isICELite, now: now)
+            try ice?.setRemote(
+                credentials: credentials, lite: description.isICELite, pacing: description.checkInterval, now: now)
         } catch {
             throw PeerConnectionError(.invalidState, "\(error)")
         }
@@ -452,6 +468,9 @@ extension SessionDescription {
     /// Our role towards the writer. An answerer that is free to choose is active, so that the handshake starts one trip
     /// earlier (RFC 8842 §5.3).
     var dtlsRole: DTLSTransport.Role { setup == .active ? .server : .client }
+
+    /// Ta that the writer proposes.
+    var checkInterval: Duration? { icePacing.map { .milliseconds(min($0, 3_600_000)) } }
 
     /// The hashes as DTLS takes them.
     var securityFingerprints: [DTLSFingerprint] {

@@ -172,7 +172,8 @@ struct CoturnTests {
         server.standardError = FileHandle.nullDevice
         try server.run()
         defer {
-            server.terminate()
+            // It inherits the mask of the thread that started it, and dispatch's workers block SIGTERM.
+            kill(server.processIdentifier, SIGKILL)
             server.waitUntilExit()
         }
         // Over a stream somebody has to listen first; over datagrams the first copy may be refused.

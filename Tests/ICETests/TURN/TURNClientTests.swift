@@ -142,8 +142,8 @@ struct TURNClientTests {
         let other = STUNAttribute(.alternateServer, [0, 1, 0x0D, 0x96, 198, 51, 100, 2])
         let six = STUNAttribute(.alternateServer, [0, 2, 0x0D, 0x96] + address("[2001:db8::1]:1").ip.bytes)
         script.server.refusalAttributes = [six, other, STUNAttribute(.alternateDomain, Array("b.example".utf8))]
-        script.server.refuses = { _, _ in
-            script.client.address == address("198.51.100.1:3478") ? .tryAlternate : nil
+        script.server.refuses = { _, isAuthenticated in
+            isAuthenticated && script.client.address == address("198.51.100.1:3478") ? .tryAlternate : nil
         }
         script.start()
         #expect(script.client.state == .allocated)
@@ -151,9 +151,28 @@ struct TURNClientTests {
         #expect(script.events.contains(.connect(address("198.51.100.2:3478"), name: "b.example", isFresh: false)))
         let circle = ScriptedTURN()
         circle.server.refusalAttributes = [STUNAttribute(.alternateServer, [0, 1, 0x0D, 0x96, 198, 51, 100, 1])]
-        circle.server.refuses = { _, _ in .tryAlternate }
+        circle.server.refuses = { _, isAuthenticated in isAuthenticated ? .tryAlternate : nil }
         circle.start()
         #expect(circle.ends == [.redirectedInCircles])
+    }
+
+    @Test("a 300 that nobody proved leads nowhere (RFC 8489 §14.8)", arguments: [TURNServer.Transport.udp, .tcp])
+    func unprovenAlternate(transport: TURNServer.Transport) {
+        let script = ScriptedTURN(transport: transport)
+        script.server.refusalAttributes = [STUNAttribute(.alternateServer, [0, 1, 0x0D, 0x96, 198, 51, 100, 2])]
+        script.server.refuses = { _, isAuthenticated in isAuthenticated ? nil : .tryAlternate }
+        script.start()
+        #expect(script.client.address == address("198.51.100.1:3478"))
+        // A datagram may be anybody's: the server's own answer still counts.
+        guard transport == .udp else {
+            #expect(script.ends == [.integrityViolated(claimed: 300)])
+            return
+        }
+        #expect(script.ends.isEmpty)
+        script.server.refuses = { _, _ in nil }
+        script.server.forgetAnswers()
+        script.advance(.seconds(1))
+        #expect(script.client.state == .allocated)
     }
 
     @Test("an answer without what it must have is given back (RFC 8656 §7.3)")

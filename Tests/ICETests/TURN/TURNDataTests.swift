@@ -173,6 +173,26 @@ struct TURNDataTests {
         #expect(script.events.contains(.permitted(peer.ip)))
     }
 
+    @Test(
+        "of peers that are not needed any more nothing is refreshed, not even a channel whose answer is still to come")
+    func keptPeers() {
+        let script = ScriptedTURN.allocated()
+        let other = address("192.0.2.3:6000")
+        script.bind(peer)
+        script.permit(peer)
+        script.permit(other)
+        script.isConnected = false
+        script.bind(other)
+        script.client.keep(only: [peer.ip])
+        script.isConnected = true
+        script.forgetSent()
+        script.advance(.seconds(1300))
+        let binds = script.messages.filter { $0.message.method == .channelBind }
+        #expect(!binds.isEmpty && binds.allSatisfy { $0.message.xorAddresses(.xorPeerAddress) == [peer] })
+        let permissions = script.messages.filter { $0.message.method == .createPermission }
+        #expect(!permissions.isEmpty && permissions.allSatisfy { $0.message.xorAddresses(.xorPeerAddress) == [peer] })
+    }
+
     @Test("no more peers than a bound are permitted")
     func bound() {
         let script = ScriptedTURN.allocated()

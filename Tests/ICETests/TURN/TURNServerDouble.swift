@@ -60,6 +60,9 @@ final class TURNServerDouble {
 
     func owns(_ ip: IPAddress) -> Bool { ip == self.ip || ip == ipv6 }
 
+    /// Has requests that come again answered anew.
+    func forgetAnswers() { answered.removeAll() }
+
     /// Takes a whole message of a client.
     func receive(_ bytes: [UInt8], from client: String, mapped: SocketAddress, now: Timestamp) -> [Action] {
         guard !isSilent else { return [] }
