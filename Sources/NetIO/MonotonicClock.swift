@@ -12,6 +12,9 @@ public enum MonotonicClock {
         Timestamp(nanoseconds: read() - origin)
     }
 
+    /// The system's monotonic time in nanoseconds, which all programs of this host share.
+    public static var systemNanoseconds: Int64 { read() }
+
     /// The corresponding C function is `clock_gettime`.
     private static func read() -> Int64 {
         var time = timespec()

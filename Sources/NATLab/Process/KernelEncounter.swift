@@ -75,7 +75,7 @@ public struct KernelEncounter {
             result.causes = [.init(text: "an agent did not tell its candidates in time", packets: 0)]
             return result
         }
-        let start = Self.monotonicNanoseconds()
+        let start = MonotonicClock.systemNanoseconds
         let deadline = MonotonicClock.now + configuration.limit
         answering.program.send(offer.serialized())
         _ = answering.wait(for: "accepted", until: deadline)
@@ -146,13 +146,6 @@ public struct KernelEncounter {
             }
         }
         return Array(causes.sorted { $0.packets > $1.packets }.prefix(6))
-    }
-
-    /// The clock that agents tell times of.
-    private static func monotonicNanoseconds() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }
 

@@ -251,10 +251,8 @@ final class AgentPeer: @unchecked Sendable {
     // MARK: - Words
 
     private func tell(_ event: String, _ members: JSON.Object = [:]) {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
         var line: JSON.Object = [
-            "event": .string(event), "time": .integer(Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)),
+            "event": .string(event), "time": .integer(MonotonicClock.systemNanoseconds),
         ]
         for (name, value) in members { line[name] = value }
         Terminal.output(JSON.object(line).serialized())
