@@ -92,6 +92,9 @@ final class WebRTCLink: OfferedLink {
         connection.setHandler { [self] event in
             switch event {
             case .channel(let channel): incoming(channel)
+            // A tracker carries offers of new connections alone, and a new one is as good.
+            case .restartNeeded:
+                didEnd("this host's address is gone")
             case .stateChanged(.failed), .stateChanged(.closed):
                 didEnd("the connection was closed")
             default: break

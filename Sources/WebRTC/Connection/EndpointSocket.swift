@@ -65,18 +65,21 @@ final class EndpointSocket: Sendable {
         localAddress = socket.localAddress
     }
 
+    /// The addresses that a configuration names, as the host is now.
+    static func addresses(_ configuration: RTCEndpoint.Configuration) -> [IPAddress] {
+        if let addresses = configuration.addresses { return addresses }
+        let interfaces = (try? NetworkInterface.all()) ?? []
+        return interfaces.flatMap(\.addresses).map(\.ip).filter { address in
+            // Link-local IPv6 reaches only the same link, where global or private addresses reach as well.
+            !address.isLinkLocal && (configuration.includesLoopback || !address.isLoopback)
+        }
+    }
+
     /// A socket on each address that the configuration names.
     static func bind(
         _ configuration: RTCEndpoint.Configuration, loop: EventLoop
     ) throws(PeerConnectionError) -> [EndpointSocket] {
-        var addresses = configuration.addresses ?? []
-        if configuration.addresses == nil {
-            let interfaces = (try? NetworkInterface.all()) ?? []
-            addresses = interfaces.flatMap(\.addresses).map(\.ip).filter { address in
-                // Link-local IPv6 reaches only the same link, where global or private addresses reach as well.
-                !address.isLinkLocal && (configuration.includesLoopback || !address.isLoopback)
-            }
-        }
+        let addresses = addresses(configuration)
         var sockets: [EndpointSocket] = []
         var failure: NetIOError?
         for address in addresses {
@@ -159,6 +162,13 @@ final class EndpointSocket: Sendable {
     func remove(ufrag: String) -> Bool {
         let removed = routes.withLock { $0.byUfrag.removeValue(forKey: ufrag) }
         return removed != nil
+    }
+
+    /// The connections whose checks are taken here.
+    var connections: [PeerConnection] {
+        let all = routes.withLock { Array($0.byUfrag.values) }
+        var seen: Set<ObjectIdentifier> = []
+        return all.filter { seen.insert(ObjectIdentifier($0)).inserted }
     }
 
     /// Whether any credentials of a connection are checked here.

@@ -69,6 +69,9 @@ public final class PeerConnection: Sendable {
         case channel(DataChannel)
         /// A path was chosen.
         case selectedPair(ICECandidatePair)
+        /// The address that data left from is gone: only a restart helps, which the next offer asks for
+        /// (``PeerConnection/createOffer(trickling:)``).
+        case restartNeeded
         /// A decision of the ICE agent, with its reason.
         case decision(ICEDecision)
     }
@@ -543,7 +546,7 @@ extension PeerConnection {
         }
     }
 
-    private func tell(_ event: Event) {
+    func tell(_ event: Event) {
         configuration.observer?(event)
         guarded.withLock { $0.handler }?(event)
     }

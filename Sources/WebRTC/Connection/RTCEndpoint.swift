@@ -66,6 +66,7 @@ public final class RTCEndpoint: Sendable {
         var entropy: Entropy
         var isClosed = false
         var relayContext: TLSContext?
+        var monitor: NetworkMonitor?
     }
 
     /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be bound.
@@ -92,6 +93,11 @@ public final class RTCEndpoint: Sendable {
             throw error
         }
         state = Mutex(State(sockets: sockets, entropy: SystemEntropy.make()))
+        if configuration.addresses == nil {
+            // A host that tells nothing of its network keeps the addresses that it had.
+            let monitor = try? NetworkMonitor(on: loop) { [weak self] in self?.networkChanged() }
+            state.withLock { $0.monitor = monitor }
+        }
         loop.execute { [loop, certificate] in
             Rehearsal.runOnce(certificate: certificate, entropy: SystemEntropy.make(), now: loop.now)
         }
@@ -104,6 +110,8 @@ public final class RTCEndpoint: Sendable {
     public func close() {
         let sockets = state.withLock { state in
             state.isClosed = true
+            state.monitor?.close()
+            state.monitor = nil
             let all = state.sockets.joined() + state.extra
             state.sockets = []
             state.extra = []
@@ -162,6 +170,44 @@ public final class RTCEndpoint: Sendable {
         for socket in fresh { socket.closesWithLastSession = true }
         state.withLock { $0.extra += fresh }
         return fresh
+    }
+
+    /// Follows the host's addresses: sockets for new ones, an end to those on addresses that are gone.
+    private func networkChanged() {
+        let present = Set(EndpointSocket.addresses(configuration))
+        let (known, all) = state.withLock { state in
+            (Set(state.sockets.joined().map(\.localAddress.ip)), state.sockets.joined() + state.extra)
+        }
+        let fresh = present.subtracting(known).flatMap { address in
+            [Side.offer, .answer].compactMap { side in
+                (try? EndpointSocket.open(address, configuration, loop: loop)).map { (side, $0) }
+            }
+        }
+        // A socket on no address in particular outlives them all.
+        let gone = all.filter { !$0.localAddress.ip.isUnspecified && !present.contains($0.localAddress.ip) }
+        let isClosed = state.withLock { state in
+            guard !state.isClosed else { return true }
+            for (side, socket) in fresh { state.sockets[side.rawValue].append(socket) }
+            for index in state.sockets.indices { state.sockets[index].removeAll { socket in gone.contains { $0 === socket } } }
+            state.extra.removeAll { socket in gone.contains { $0 === socket } }
+            return false
+        }
+        guard !isClosed else {
+            for (_, socket) in fresh { socket.close() }
+            return
+        }
+        for (side, socket) in fresh {
+            for connection in Self.connections(of: all.filter { !$0.closesWithLastSession }) where connection.side == side {
+                connection.gained(socket)
+            }
+        }
+        for connection in Self.connections(of: gone) { connection.lost(gone) }
+        for socket in gone { socket.close() }
+    }
+
+    private static func connections(of sockets: [EndpointSocket]) -> [PeerConnection] {
+        var seen: Set<ObjectIdentifier> = []
+        return sockets.flatMap(\.connections).filter { seen.insert(ObjectIdentifier($0)).inserted }
     }
 
     /// A socket of a connection's own toward a relay, on the endpoint's thread.

@@ -37,6 +37,8 @@ final class TraceFile: Sendable {
             object["event"] = "selected"
             object["local"] = .string(pair.localAddress.description)
             object["remote"] = .string(pair.remoteAddress.description)
+        case .restartNeeded:
+            object["event"] = "restart needed"
         case .decision(let decision):
             object["event"] = "ice"
             object["decision"] = .string("\(decision.action)")
