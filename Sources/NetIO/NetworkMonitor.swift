@@ -2,6 +2,7 @@
 import CNetIO
 import Glibc
 import Synchronization
+import Wire
 
 /// Tells when addresses or interfaces of this host's network come or go (rtnetlink(7)).
 ///

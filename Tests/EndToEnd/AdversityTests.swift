@@ -107,6 +107,29 @@ struct AdversityTests {
         try await stage.finish(packing, "20 s without packets at \(Int(middle.fraction * 100)) %")
     }
 
+    @Test("a host that gets another address in the middle")
+    func renumbering() async throws {
+        let packing = model.usual
+        let stage = try await Stage(packing, into: scratch("copy"), Self.link(), try #require(Self.restricted))
+        let middle = try await stage.fetcher.reaches(0.3)
+        #expect(middle.fraction < 0.95)
+        let renumber = try LineProcess(
+            "/bin/sh",
+            [
+                "-ec",
+                """
+                set -- $(ip -o route show default)
+                old=$(ip -o -4 address show dev "$5" scope global | awk '{print $4}')
+                new=$(echo "$old" | awk -F '[./]' '{print $1 "." $2 "." $3 "." ($4 + 50) % 250 + 2 "/" $5}')
+                ip address add "$new" dev "$5"
+                ip address del "$old" dev "$5"
+                ip route replace default via "$3" dev "$5"
+                """,
+            ], in: stage.network.host("fetcher").namespace)
+        #expect(try await renumber.exit() == 0, "\(renumber.errors)")
+        try await stage.finish(packing, "another address at \(Int(middle.fraction * 100)) %")
+    }
+
     @Test("a NAT that forgets its mappings in the middle", arguments: ["seeder", "fetcher"])
     func rebinding(site: String) async throws {
         let packing = model.usual

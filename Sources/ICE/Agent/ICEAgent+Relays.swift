@@ -129,17 +129,16 @@ extension ICEAgent {
 
     private mutating func openRelay(_ index: Int, to address: SocketAddress, name: String?, isFresh: Bool) {
         let transport = relays[index].client.server.transport
-        if transport == .udp, !isFresh {
-            if !configuration.opensRelaySockets { relays[index].local = relays[index].socket }
-            // A socket serves for any server.
-            if relays[index].local != nil {
+        if transport == .udp, !configuration.opensRelaySockets {
+            if isFresh {
+                relays[index].client.disconnected(.allocationMismatch, now: clock)
+            } else {
+                relays[index].local = relays[index].socket
                 relays[index].client.connected(now: clock)
-                return
             }
-        } else if transport == .udp, !configuration.opensRelaySockets {
-            relays[index].client.disconnected(.allocationMismatch, now: clock)
             return
         }
+        // Another server gets another socket as well: the driver knows a relay's packets by where they come from.
         closeLink(of: index)
         lastLink += 1
         let link = RelayLink(ufrag: localCredentials.ufrag, number: lastLink)

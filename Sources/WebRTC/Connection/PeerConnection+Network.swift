@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ICE
+import NetIO
 import Synchronization
 
 // The host's addresses change while the connection is there, on the loop's thread.

@@ -43,10 +43,10 @@ extension PeerConnection {
 extension PeerConnection.Servers {
     /// Takes the addresses of a server.
     mutating func add(_ server: ICEServer, _ addresses: [SocketAddress]) {
-        guard server.kind == .turn else {
-            stun += addresses
-            return
-        }
+        // A relay's own socket is not one that data goes out by, so that a reflexive address is asked for as of any STUN server;
+        // those that speak TLS have it at another port.
+        if server.transport != .tls { stun += addresses }
+        guard server.kind == .turn else { return }
         let transport: TURNServer.Transport =
             switch server.transport {
             case .udp: .udp
@@ -73,14 +73,12 @@ extension PeerConnection {
             let isKnown = work.relay.peer != nil || bytes == work.relay.bytes
             return (bytes, isKnown ? nil : state.core.remoteCertificate)
         }
-        if let certificate {
-            let peer = SHA256.hash(certificate)
-            work.relay.peer = peer
-            guarded.withLock { $0.core.relayAllowance = budget.allowance(for: peer) }
-        }
+        if let certificate { work.relay.peer = SHA256.hash(certificate) }
         guard let peer = work.relay.peer, bytes != work.relay.bytes else { return }
         budget.add(bytes - work.relay.bytes, for: peer)
         work.relay.bytes = bytes
+        // Other connections to the same peer spend of it as well.
+        guarded.withLock { $0.core.relayAllowance = bytes &+ budget.allowance(for: peer) }
     }
 
     /// Does what an agent wants for a relay, on the loop's thread.

@@ -17,14 +17,16 @@ extension PeerCore {
         transport.packetsReceived &+= 1
         transport.bytesReceived &+= UInt64(bytes.byteCount)
         if usesRelays, receiveFromRelay(bytes, from: source, to: destination, now: now) { return }
-        receivePacket(bytes, from: source, to: destination, now: now)
+        // Where only the peer's end is a relay's, what comes from there does so over it.
+        let isRelayed = isRelayed && route.map { $0.destination == source } ?? false
+        receivePacket(bytes, from: source, to: destination, isRelayed: isRelayed, now: now)
     }
 
     /// Takes a packet that came from a peer, over whatever way, to an address of ours or one that a relay lends us.
     mutating func receivePacket(
-        _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
+        _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, isRelayed: Bool, now: Timestamp
     ) {
-        guard spend(bytes.byteCount) else { return }
+        guard !isRelayed || spend(bytes.byteCount) else { return }
         // RFC 7983 §7.
         switch bytes.byte(at: 0) ?? 0xFF {
         case 0...3:
@@ -115,17 +117,22 @@ extension PeerCore {
         }
         pumpOutgoing(now: now)
         if closing.isWanted { settleClosing(now: now) }
-        if !events.isEmpty { outbox.hasMore = true }
         takeDatagrams(into: &outbox)
+        // Sending may have ended the connection.
+        if hasNews { outbox.hasMore = true }
         outbox.deadline = iceDeadline
         if isHandshaking { note(dtls.peek { $0.nextTimeout } ?? nil, in: &outbox.deadline) }
         note(recovered.peek { $0.nextDeadline } ?? nil, in: &outbox.deadline)
         note(closing.deadline, in: &outbox.deadline)
         if !includingEvents {
             outbox.hasMore =
-                !events.isEmpty || !relayRequests.isEmpty || !portRequests.isEmpty || (channels.peek { $0.mayHaveEvents } ?? false)
+                hasNews || (channels.peek { $0.mayHaveEvents } ?? false)
                 || (recovered.peek { $0.mayHaveEvents } ?? false)
         }
+    }
+
+    private var hasNews: Bool {
+        !events.isEmpty || !relayRequests.isEmpty || !portRequests.isEmpty || !iceDatagrams.isEmpty
     }
 
     private func note(_ deadline: Timestamp?, in earliest: inout Timestamp?) {

@@ -36,7 +36,8 @@ extension PeerCore {
         while let packet = ice?.nextRelayedPacket() ?? restart.previous?.nextRelayedPacket()
             ?? restart.offered?.nextRelayedPacket()
         {
-            receivePacket(packet.payload.span.bytes, from: packet.source, to: packet.destination, now: now)
+            receivePacket(
+                packet.payload.span.bytes, from: packet.source, to: packet.destination, isRelayed: true, now: now)
         }
         pumpICE()
     }
@@ -48,7 +49,6 @@ extension PeerCore {
 
     /// Counts what goes over a relay. Where it would be more than may be the connection ends: `false`.
     mutating func spend(_ byteCount: Int) -> Bool {
-        guard isRelayed else { return true }
         let (total, isHuge) = transport.bytesRelayed.addingReportingOverflow(UInt64(byteCount))
         guard !isHuge, total <= relayAllowance else {
             fail(.relayBudgetSpent, "\(transport.bytesRelayed) bytes went over relays, as many as may for a peer")
@@ -78,7 +78,7 @@ extension PeerCore {
         case .consumed:
             pumpICE()
         case .relayed(let peer, let address, let range):
-            receivePacket(bytes.extracting(range), from: peer, to: address, now: now)
+            receivePacket(bytes.extracting(range), from: peer, to: address, isRelayed: true, now: now)
         }
         return true
     }

@@ -55,6 +55,8 @@ extension PeerCore {
             ice?.addRemoteCandidate(candidate, now: now)
             return
         }
+        // Asking would show the link our address, which whoever made the name up may hear.
+        guard configuration.transportPolicy == .all else { return }
         let name = host.lowercased()
         if remoteNames.waiting[name] == nil {
             guard remoteNames.asked < RemoteNames.limit else {

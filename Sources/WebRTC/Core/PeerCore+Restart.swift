@@ -136,7 +136,8 @@ extension PeerCore {
             next = makeAgent(settings, restart.addresses, now: now)
         }
         do {
-            if let nat = remote?.dreamer?.behavior { next?.setRemoteNAT(nat) }
+            if let nat = description.dreamer?.behavior { next?.setRemoteNAT(nat) }
+            if mayRenominate(description) { next?.allowRenomination() }
             try next?.setRemote(
                 credentials: credentials, lite: description.isICELite, pacing: description.checkInterval, now: now)
         } catch {

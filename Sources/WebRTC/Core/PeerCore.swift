@@ -282,6 +282,12 @@ public struct PeerCore: ~Copyable, Sendable {
     /// not as far as the peer's.
     private static let openingHopLimit: UInt8 = 4
 
+    /// Whether a direct pair may take the place of a nominated relayed one: both ends are of those that recover losses, whose
+    /// attribute promises this as well.
+    func mayRenominate(_ description: SessionDescription) -> Bool {
+        configuration.recoversLosses && description.linkVersion == RecoveredChannels.version
+    }
+
     /// Tells which sockets are open after a request for ports.
     public mutating func portsOpened(_ sockets: [SocketAddress], now: Timestamp) {
         ice?.portsOpened(sockets, now: now)
@@ -361,6 +367,7 @@ public struct PeerCore: ~Copyable, Sendable {
         }
         do {
             if let nat = description.dreamer?.behavior { ice?.setRemoteNAT(nat) }
+            if mayRenominate(description) { ice?.allowRenomination() }
             try ice?.setRemote(
                 credentials: credentials, lite: description.isICELite, pacing: description.checkInterval, now: now)
         } catch {

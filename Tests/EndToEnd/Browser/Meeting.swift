@@ -74,6 +74,7 @@ final class Meeting: Sendable {
                 case .gatheringComplete: inbox.candidates.append(nil)
                 case .selectedPair(let pair): inbox.pairs.append(pair)
                 case .stateChanged(let state): inbox.states.append(state)
+                case .restartNeeded: break
                 case .decision(let decision): inbox.decisions.append("\(decision.time) \(decision.action)")
                 }
             }
