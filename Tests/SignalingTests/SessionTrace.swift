@@ -52,6 +52,7 @@ final class SessionTrace {
     func update(_ status: TrackerStatus) { call { $0.update(status, now: $1) } }
     func opened() { call { $0.socketOpened(now: $1) } }
     func closed(_ reason: TrackerDisconnect = .closed) { call { $0.socketClosed(reason, now: $1) } }
+    func networkChanged(isAddressGone: Bool) { call { $0.networkChanged(isAddressGone: isAddressGone, now: $1) } }
     func pong() { call { $0.socketIsAlive(now: $1) } }
     func scrape() { call { $0.scrape(now: $1) } }
     func stop() { call { $0.stop(now: $1) } }

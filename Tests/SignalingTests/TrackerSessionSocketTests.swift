@@ -47,6 +47,46 @@ struct TrackerSessionSocketTests {
         #expect(message["peer_id"]?.string == trace.session.peerID.latin1)
     }
 
+    @Test("a socket from an address that is gone is replaced at once, one from another stays")
+    func addressGone() throws {
+        let trace = SessionTrace.announced(offers: someOffers(2))
+        trace.networkChanged(isAddressGone: false)
+        #expect(trace.take().isEmpty)
+        trace.networkChanged(isAddressGone: true)
+        #expect(
+            trace.take() == [.close, .event(.offersExpired([1, 2])), .event(.disconnected(.addressGone))])
+        #expect(pause(trace) <= 1)
+    }
+
+    @Test("a network that changes ends a long wait, but makes no more haste each time", arguments: 1...10)
+    func networkBack(seed: UInt64) throws {
+        let trace = SessionTrace(seed: seed)
+        trace.start(TrackerStatus(left: 1))
+        for _ in 0..<8 {
+            trace.closed(.unreachable("no route"))
+            _ = pause(trace)
+        }
+        trace.closed(.unreachable("no route"))
+        #expect(try #require(trace.deadline) - trace.now > .seconds(15))
+        trace.networkChanged(isAddressGone: false)
+        let soon = try #require(trace.deadline)
+        #expect(soon - trace.now <= .seconds(1))
+        for _ in 0..<5 {
+            trace.networkChanged(isAddressGone: false)
+            #expect(try #require(trace.deadline) <= soon)
+        }
+    }
+
+    @Test("a socket that was being opened is opened anew when the network changes")
+    func changeWhileOpening() {
+        let trace = SessionTrace()
+        trace.start(TrackerStatus(left: 1))
+        _ = trace.take()
+        trace.networkChanged(isAddressGone: false)
+        #expect(trace.take() == [.close, .event(.disconnected(.addressGone))])
+        #expect(pause(trace) <= 1)
+    }
+
     @Test("sockets that live shorter than an interval are replaced ever more slowly; one that lives makes up for it")
     func stability() {
         let trace = SessionTrace.announced(interval: 60)

@@ -77,6 +77,16 @@ public final class TrackerClient: Sendable {
         }
     }
 
+    /// Tells that addresses of this host have come or gone: sockets on those that are gone are made anew, and a tracker
+    /// that could not be reached is tried again soon.
+    public func networkChanged() {
+        loop.execute {
+            guard !self.state.value.lanes.isEmpty, let devices = try? System.enumerateDevices() else { return }
+            let addresses = Set(devices.compactMap { $0.address?.ipAddress })
+            for lane in self.state.value.lanes { lane.networkChanged(addresses: addresses) }
+        }
+    }
+
     /// Asks how many peers there are; the answer is ``TrackerEvent/scraped(_:)``, if the tracker gives one.
     public func scrape() {
         loop.execute {

@@ -25,6 +25,8 @@ public final class TrackerDiscovery: PeerDiscovery {
 
     public func update(_ status: DiscoveryStatus) { trackers.update(TrackerStatus(status)) }
 
+    public func networkChanged() { trackers.networkChanged() }
+
     public func stop() async {
         await trackers.stop()
         listener.withLock { $0.take() }?.cancel()

@@ -93,6 +93,20 @@ public enum TrackerDisconnect: Hashable, Sendable {
     case closed
     /// The tracker broke the WebSocket protocol or the connection failed.
     case broken(String)
+    /// The address that the socket was made from is not this host's any more.
+    case addressGone
+}
+
+extension TrackerDisconnect: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .unreachable(let why): "cannot be reached: \(why)"
+        case .timedOut: "does not answer in time"
+        case .closed: "closed the connection"
+        case .broken(let why): "the connection failed: \(why)"
+        case .addressGone: "this host's address of the connection is gone; connecting again"
+        }
+    }
 }
 
 /// A tracker's answer to an announce.

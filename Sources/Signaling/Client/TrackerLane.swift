@@ -50,6 +50,13 @@ final class TrackerLane {
         drain()
     }
 
+    /// This host has these addresses now, in the form of `inet_ntop`.
+    func networkChanged(addresses: Set<String>) {
+        let own = channel?.localAddress?.ipAddress
+        session.networkChanged(isAddressGone: own.map { !addresses.contains($0) } ?? false, now: now)
+        drain()
+    }
+
     /// Says good-bye; the future is done when the socket is closed.
     func stop() -> EventLoopFuture<Void> {
         let closed = channel?.closeFuture ?? loop.makeSucceededVoidFuture()

@@ -173,6 +173,21 @@ package struct TrackerSession: ~Copyable, Sendable {
         link.nextPing = now + Timing.ping
     }
 
+    /// This host's addresses are others than before. `isAddressGone` tells that the socket's, where there is one, is
+    /// among those that went: TCP would notice that after minutes only. What was waited for may work now.
+    package mutating func networkChanged(isAddressGone: Bool, now: Timestamp) {
+        switch phase {
+        case .open where isAddressGone, .opening:
+            outputs.append(.close)
+            attempt = 0
+            lose(.addressGone, now: now)
+        case .waiting(let until):
+            attempt = 0
+            phase = .waiting(until: min(until, now + reconnectDelay()))
+        case .idle, .open, .stopped: break
+        }
+    }
+
     // MARK: - Time and output
 
     /// Tells that time has passed. Early and repeated calls are harmless.

@@ -67,6 +67,11 @@ public final class TrackerSet: Sendable {
         for client in clients { client.update(status) }
     }
 
+    /// Tells all clients that addresses of this host have come or gone.
+    public func networkChanged() {
+        for client in clients { client.networkChanged() }
+    }
+
     /// Asks all trackers how many peers there are.
     public func scrape() {
         for client in clients { client.scrape() }

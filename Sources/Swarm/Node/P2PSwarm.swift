@@ -115,10 +115,14 @@ public final class P2PSwarm: Sendable {
         let status = discoveryStatus()
         if !discovery.isEmpty { continuation.yield(.announcing(at: MonotonicClock.now)) }
         for meeting in discovery { meeting.start(status, meeting: self) }
+        transport.setNetworkHandler { [discovery] in
+            for meeting in discovery { meeting.networkChanged() }
+        }
     }
 
     /// Tells the trackers and closes all connections. Repeated calls are harmless.
     public func leave() async {
+        transport.setNetworkHandler(nil)
         for meeting in discovery {
             meeting.update(discoveryStatus())
             await meeting.stop()

@@ -6,6 +6,8 @@ public protocol PeerDiscovery: Sendable {
     func start(_ status: DiscoveryStatus, meeting: any PeerMeeting)
     /// What is announced has changed.
     func update(_ status: DiscoveryStatus)
+    /// Addresses of this host have come or gone.
+    func networkChanged()
     /// Says good-bye.
     func stop() async
 }

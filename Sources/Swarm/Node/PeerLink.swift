@@ -56,6 +56,13 @@ public protocol SwarmTransport: Sendable {
     func answer(offer: String) async throws -> (link: any PeerLink, sdp: String)
     /// The node that made an offer, from the fingerprint in it; `nil` where it has none that is known.
     func nodeID(inOffer sdp: String) -> NodeID?
+    /// Calls the handler whenever addresses of this host come or go, after connections have been told; `nil` ends that.
+    func setNetworkHandler(_ handler: (@Sendable () -> Void)?)
+}
+
+extension SwarmTransport {
+    /// Transports that know nothing of the host's addresses call nobody.
+    public func setNetworkHandler(_ handler: (@Sendable () -> Void)?) {}
 }
 
 /// A connection that this node offers, before its answer has come.

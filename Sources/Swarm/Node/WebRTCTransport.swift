@@ -62,6 +62,8 @@ public struct WebRTCTransport: SwarmTransport {
         }
     }
 
+    public func setNetworkHandler(_ handler: (@Sendable () -> Void)?) { endpoint.setNetworkHandler(handler) }
+
     public func nodeID(inOffer sdp: String) -> NodeID? {
         guard let description = try? SessionDescription(parsing: sdp, type: .offer),
             let digest = description.fingerprints.first(where: { $0.algorithm == "sha-256" })?.bytes, digest.count == 32

@@ -67,6 +67,7 @@ public final class RTCEndpoint: Sendable {
         var isClosed = false
         var relayContext: TLSContext?
         var monitor: NetworkMonitor?
+        var networkHandler: (@Sendable () -> Void)?
     }
 
     /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be bound.
@@ -103,6 +104,11 @@ public final class RTCEndpoint: Sendable {
         }
     }
 
+    /// Calls the handler, on the endpoint's thread, whenever addresses of this host have come or gone and the connections
+    /// have been told; `nil` ends that. Nothing is told where the addresses were given by
+    /// ``Configuration/addresses``.
+    public func setNetworkHandler(_ handler: (@Sendable () -> Void)?) { state.withLock { $0.networkHandler = handler } }
+
     /// The bound addresses, for logs.
     public var localAddresses: [SocketAddress] { state.withLock { $0.sockets.joined().map(\.localAddress) } }
 
@@ -112,6 +118,7 @@ public final class RTCEndpoint: Sendable {
             state.isClosed = true
             state.monitor?.close()
             state.monitor = nil
+            state.networkHandler = nil
             let all = state.sockets.joined() + state.extra
             state.sockets = []
             state.extra = []
@@ -203,6 +210,7 @@ public final class RTCEndpoint: Sendable {
         }
         for connection in Self.connections(of: gone) { connection.lost(gone) }
         for socket in gone { socket.close() }
+        state.withLock { $0.networkHandler }?()
     }
 
     private static func connections(of sockets: [EndpointSocket]) -> [PeerConnection] {
