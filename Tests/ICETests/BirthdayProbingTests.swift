@@ -50,6 +50,12 @@ struct BirthdayProbingTests {
     @Test("one side sends a check to each of so many ports, in time, and then no more")
     func guessing() throws {
         let peer = try Self.agent(own: Self.restricted, other: Self.random, budget: Self.budget(probes: 200))
+        peer.advance(.seconds(1))
+        #expect(peer.counters.probesSent == 0, "not without leave")
+        #expect(
+            Self.requests(peer) == [.open(count: 0, at: peer.local.ip, toward: Self.peerAddress.ip, packets: 200)])
+        peer.agent.portsOpened([], now: peer.now)
+        let began = peer.now
         peer.advance(.seconds(3))
         let probes = peer.sent.filter { $0.datagram.destination.ip == Self.peerAddress.ip }
             .filter { $0.datagram.destination != Self.peerAddress }
@@ -57,7 +63,7 @@ struct BirthdayProbingTests {
         #expect(Set(probes.map(\.datagram.destination.port)).count == 200)
         #expect(probes.allSatisfy { $0.datagram.destination.port >= 1024 && $0.datagram.source == peer.local })
         #expect(zip(probes, probes.dropFirst()).allSatisfy { $1.time - $0.time >= .milliseconds(5) })
-        #expect(probes.last.map { $0.time.nanoseconds < 1_100_000_000 } == true)
+        #expect(probes.last.map { $0.time - began < .milliseconds(1100) } == true)
         let key = Array(peer.credentials.password.utf8)
         for probe in probes {
             let message = try STUNMessage(decoding: probe.datagram.payload.span.bytes)
@@ -65,16 +71,17 @@ struct BirthdayProbingTests {
             let isAuthentic = message.isAuthentic(probe.datagram.payload.span.bytes, key: key, algorithm: .sha1)
             #expect(isAuthentic)
         }
-        #expect(peer.counters.probesSent == 200 && Self.requests(peer).isEmpty)
+        #expect(peer.counters.probesSent == 200 && Self.requests(peer).count == 1)
         peer.advance(.seconds(20))
         #expect(peer.counters.probesSent == 200)
+        #expect(Self.requests(peer).last == .close([]))
         #expect(peer.actions.contains(.probingEnded(packets: 200, reached: false)))
     }
 
     @Test("the other side sends one check from each port that the driver opens, and gives all back at the end")
     func opening() throws {
         let peer = try Self.agent(own: Self.random, other: Self.restricted, budget: Self.budget(ports: 50), hopLimit: 4)
-        #expect(Self.requests(peer) == [.open(count: 50, at: peer.local.ip)])
+        #expect(Self.requests(peer) == [.open(count: 50, at: peer.local.ip, toward: Self.peerAddress.ip, packets: 50)])
         let sockets = Self.sockets(40)
         peer.agent.portsOpened(sockets, now: peer.now)
         peer.drain()
@@ -143,6 +150,18 @@ struct BirthdayProbingTests {
         closed.agent.close()
         closed.drain()
         #expect(Self.requests(closed).last == .close(Self.sockets(5)))
+    }
+
+    @Test("whoever is refused sends nothing, and a relayed pair is not kept waiting", arguments: [true, false])
+    func refused(opens: Bool) throws {
+        let (own, other) = opens ? (Self.random, Self.restricted) : (Self.restricted, Self.random)
+        let peer = try Self.agent(own: own, other: other, budget: Self.budget())
+        #expect(Self.requests(peer).count == 1)
+        peer.agent.portsRefused(now: peer.now)
+        peer.drain()
+        #expect(peer.actions.contains(.probingRefused(Self.peerAddress)))
+        peer.advance(.seconds(11))
+        #expect(peer.counters.probesSent == 0 && Self.requests(peer).count == 1)
     }
 
     @Test("nothing is probed without a budget, or where it is not needed or cannot work")

@@ -31,10 +31,12 @@ extension ICEAgent {
 
 /// What an agent wants of its driver for the sake of probing.
 public enum PortRequest: Hashable, Sendable {
-    /// Open so many UDP sockets with ports of the system's choice at this address; ``ICEAgent/portsOpened(_:now:)`` tells which there
-    /// are, be they fewer. Datagrams leave from them and are given to the agent as with any other address.
-    case open(count: Int, at: IPAddress)
-    /// These are not needed any more.
+    /// May so many packets go to ports of this host that nobody has named? Where they may, open `count` UDP sockets with ports of
+    /// the system's choice at the address `at`; ``ICEAgent/portsOpened(_:now:)`` tells which there are, be they fewer. Datagrams
+    /// leave from them and are given to the agent as with any other address. Where they may not,
+    /// ``ICEAgent/portsRefused(now:)`` says so: the address comes from the peer, who may have named anybody's.
+    case open(count: Int, at: IPAddress, toward: IPAddress, packets: Int)
+    /// Probing is over, and these are not needed any more.
     case close([SocketAddress])
 }
 
@@ -43,7 +45,7 @@ struct BirthdayProbing: Sendable {
     enum Phase: Hashable, Sendable {
         /// It may begin.
         case idle
-        /// The driver was asked for sockets.
+        /// The driver was asked for leave and for sockets.
         case opening
         /// Packets leave, or may come.
         case running

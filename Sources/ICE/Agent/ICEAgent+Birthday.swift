@@ -8,17 +8,27 @@ public import Wire
 //
 // Each packet is a check (RFC 8445 §7.2.4), so that a hit needs no protocol of its own; it is sent once and forgotten.
 extension ICEAgent {
-    /// Tells which sockets are open after ``PortRequest/open(count:at:)``.
+    /// Tells which sockets are open after ``PortRequest/open(count:at:toward:packets:)``.
     public mutating func portsOpened(_ sockets: [SocketAddress], now: Timestamp) {
         clock = max(clock, now)
         guard probing.phase == .opening, !hasEnded else {
-            if !sockets.isEmpty { outbox.append(.event(.ports(.close(sockets)))) }
+            outbox.append(.event(.ports(.close(sockets))))
             return
         }
         probing.sockets = sockets
         probing.phase = .running
         probing.nextPacket = clock
-        note(.probingStarted(probing.target, ports: sockets.count, probes: 0))
+        let probes = probing.opensPorts ? 0 : configuration.birthdayBudget?.probes ?? 0
+        note(.probingStarted(probing.target, ports: sockets.count, probes: probes))
+    }
+
+    /// Tells that nothing may be sent after ``PortRequest/open(count:at:toward:packets:)``.
+    public mutating func portsRefused(now: Timestamp) {
+        clock = max(clock, now)
+        guard probing.phase == .opening, !hasEnded else { return }
+        probing.phase = .over
+        note(.probingRefused(probing.target))
+        if role == .controlling { evaluateNomination() }
     }
 
     /// Whether packets leave, or are waited for.
@@ -44,10 +54,12 @@ extension ICEAgent {
 
     mutating func stopProbing() {
         guard isProbing else { return }
+        let hasLeave = probing.phase == .running
         probing.phase = .over
         note(.probingEnded(packets: probing.sent, reached: hasDirectPair))
-        let unused = probing.sockets.filter { !probing.usedSockets.contains($0) }
-        if !unused.isEmpty { outbox.append(.event(.ports(.close(unused)))) }
+        // Who has not answered yet is told when the answer comes.
+        guard hasLeave else { return }
+        outbox.append(.event(.ports(.close(probing.sockets.filter { !probing.usedSockets.contains($0) }))))
         probing.sockets = Array(probing.usedSockets)
         probing.triedPorts = []
     }
@@ -79,15 +91,14 @@ extension ICEAgent {
         probing.base = local.base
         probing.opensPorts = opens
         probing.end = clock + min(max(budget.duration, .zero), .seconds(60))
-        if opens {
-            probing.phase = .opening
-            let count = min(max(budget.ports, 1), 4096)
-            outbox.append(.event(.ports(.open(count: count, at: bases[local.base].address.ip))))
-        } else {
-            probing.phase = .running
-            probing.nextPacket = clock
-            note(.probingStarted(target.address, ports: 0, probes: budget.probes))
-        }
+        probing.phase = .opening
+        let count = opens ? min(max(budget.ports, 1), 4096) : 0
+        outbox.append(
+            .event(
+                .ports(
+                    .open(
+                        count: count, at: bases[local.base].address.ip, toward: target.address.ip,
+                        packets: opens ? count : min(max(budget.probes, 0), Self.portsToGuess.count)))))
     }
 
     private mutating func sendProbe(_ budget: BirthdayBudget) {

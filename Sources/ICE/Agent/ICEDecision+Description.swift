@@ -37,6 +37,8 @@ extension ICEDecision.Action: CustomStringConvertible {
         case .openingSent(let name, let limit): "opens \(name) with \(limit) hops"
         case .probingStarted(let target, let ports, let probes):
             ports > 0 ? "probes \(target) from \(ports) ports" : "probes up to \(probes) random ports of \(target.ip)"
+        case .probingRefused(let target):
+            "no probing of \(target.ip): others are at it, or it has had its share of packets"
         case .probingEnded(let packets, let reached):
             "probing ended after \(packets) packets: \(reached ? "a way is found" : "no way")"
         case .checksStarted(let pairs, let pacing): "checks start: \(pairs) pairs, one every \(pacing)"

@@ -59,6 +59,8 @@ public struct ICEDecision: Hashable, Sendable {
         case probingStarted(SocketAddress, ports: Int, probes: Int)
         /// That is over, after so many packets; whether they were of use.
         case probingEnded(packets: Int, reached: Bool)
+        /// The driver lets nothing be sent there for now: too much was, or too many do so at a time.
+        case probingRefused(SocketAddress)
         /// Checks begin.
         case checksStarted(pairs: Int, pacing: Duration)
 

@@ -220,7 +220,7 @@ final class LabAgent {
         case .selectedPair: hasChosen = true
         case .decision(let decision): decisions.append(decision)
         case .relay(let request): serve(request, &wire, now)
-        case .ports(.open(let count, let address)):
+        case .ports(.open(let count, let address, _, _)):
             let room = Int(UInt16.max - nextPort)
             let sockets = (0..<min(count, room)).map { SocketAddress(ip: address, port: nextPort + UInt16($0)) }
             nextPort += UInt16(sockets.count)

@@ -20,6 +20,8 @@ extension PeerConnection {
         let servers = configuration.iceServers
         let limit = configuration.gatheringTimeout
         guard !servers.isEmpty else { return Servers() }
+        // Certificates are read from files, for which the loop must not wait; what fails is told when it is needed.
+        if servers.contains(where: { $0.transport == .tls }) { _ = try? endpoint.relayContext() }
         return await withTaskGroup(of: (ICEServer, [SocketAddress])?.self) { group in
             for server in servers {
                 group.addTask { (server, (try? await Resolver.resolve(server.host, port: server.port)) ?? []) }
@@ -100,7 +102,7 @@ extension PeerConnection {
                     link, to: server, name: name, from: local,
                     tls: transport == .tls ? try endpoint.relayContext() : nil, loop: endpoint.loop, handler: handler)
             } catch {
-                closed(link, .unreachable)
+                closed(link, .tlsFailed("\(error)"))
             }
         case .send(let link, let bytes):
             relays.send(bytes, over: link)
@@ -113,19 +115,26 @@ extension PeerConnection {
     }
 
     /// Opens and closes sockets for guessing ports, on the loop's thread.
-    func serve(_ request: PortRequest) {
-        switch request {
-        case .open(let count, let address):
+    func serve(_ wanted: PeerPortRequest) {
+        let run = ProbingLedger.Run(connection: ObjectIdentifier(self), ufrag: wanted.ufrag)
+        switch wanted.request {
+        case .open(let count, let address, let host, let packets):
+            let isAllowed = endpoint.mayProbe(run, toward: host, packets: packets)
             var opened: [EndpointSocket] = []
             // Fewer help as well.
-            while opened.count < count, let socket = try? endpoint.openSocket(on: address) { opened.append(socket) }
+            while isAllowed, opened.count < count, let socket = try? endpoint.openSocket(on: address) {
+                opened.append(socket)
+            }
+            for socket in opened { socket.add(self, ufrag: wanted.ufrag) }
             guarded.withLock { state in
                 state.sockets += opened
-                for socket in opened { socket.add(self, ufrag: state.core.localUfrag) }
-                state.core.portsOpened(opened.map(\.localAddress), now: endpoint.loop.now)
+                state.core.portsOpened(
+                    isAllowed ? opened.map(\.localAddress) : nil, for: wanted.ufrag, now: endpoint.loop.now)
             }
             process()
         case .close(let addresses):
+            endpoint.probingEnded(run)
+            guard !addresses.isEmpty else { return }
             let unused = Set(addresses)
             let sockets = guarded.withLock { state in
                 defer { state.sockets.removeAll { unused.contains($0.localAddress) } }

@@ -555,6 +555,7 @@ extension PeerConnection {
     private func leave(_ sockets: [EndpointSocket]) {
         timer.withLock { $0?.cancel() }
         relays.closeAll()
+        endpoint.probingEnded(of: self)
         for socket in sockets {
             socket.remove(self)
             endpoint.retire(socket)

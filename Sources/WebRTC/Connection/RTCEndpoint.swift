@@ -68,6 +68,7 @@ public final class RTCEndpoint: Sendable {
         var relayContext: TLSContext?
         var monitor: NetworkMonitor?
         var networkHandler: (@Sendable () -> Void)?
+        var probing = ProbingLedger()
     }
 
     /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be bound.
@@ -236,6 +237,19 @@ public final class RTCEndpoint: Sendable {
             throw PeerConnectionError(.closed, "the endpoint is closed")
         }
         return socket
+    }
+
+    /// Whether a connection's agent may send so many packets to ports of a host that nobody has named.
+    func mayProbe(_ run: ProbingLedger.Run, toward host: IPAddress, packets: Int) -> Bool {
+        state.withLock { $0.probing.begin(run, toward: host, packets: packets, now: loop.now) }
+    }
+
+    /// An agent of a connection does so no more.
+    func probingEnded(_ run: ProbingLedger.Run) { state.withLock { $0.probing.end(run) } }
+
+    /// No agent of a connection does so any more.
+    func probingEnded(of connection: PeerConnection) {
+        state.withLock { $0.probing.end(ObjectIdentifier(connection)) }
     }
 
     /// What sessions with TURN servers over TLS share.

@@ -235,7 +235,7 @@ extension PeerCore {
         case .relay(let request):
             relayRequests.append(request)
         case .ports(let request):
-            portRequests.append(request)
+            note(request, of: ice.peek { $0.localCredentials.ufrag })
         case .decision(let decision):
             events.append(.decision(decision))
         }

@@ -42,11 +42,6 @@ extension PeerCore {
         pumpICE()
     }
 
-    /// What went over relays so far, of the current agent.
-    public var relayUsage: [(server: SocketAddress, relayed: [SocketAddress], counters: TURNClient.Counters)] {
-        ice.peek { $0.relayUsage } ?? []
-    }
-
     /// Counts what goes over a relay. Where it would be more than may be the connection ends: `false`.
     mutating func spend(_ byteCount: Int) -> Bool {
         let (total, isHuge) = transport.bytesRelayed.addingReportingOverflow(UInt64(byteCount))
@@ -103,10 +98,12 @@ extension PeerCore {
     mutating func closeAgent(_ leaving: consuming ICEAgent?) {
         var agent = leaving
         agent?.close()
+        let ufrag = agent.peek { $0.localCredentials.ufrag }
         while let output = agent?.nextOutput() {
             switch output {
             case .transmit(let datagram): iceDatagrams.append(datagram)
             case .event(.relay(let request)): relayRequests.append(request)
+            case .event(.ports(let request)): note(request, of: ufrag)
             case .event: break
             case .wait: return
             }

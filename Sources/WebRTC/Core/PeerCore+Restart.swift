@@ -230,6 +230,7 @@ extension PeerCore {
                 report(candidate, ufrag: restart.offered.peek { $0.localCredentials.ufrag })
             case .event(.gatheringComplete): events.append(.gatheringComplete)
             case .event(.relay(let request)): relayRequests.append(request)
+            case .event(.ports(let request)): note(request, of: restart.offered.peek { $0.localCredentials.ufrag })
             case .event(.decision(let decision)): events.append(.decision(decision))
             case .event: break
             case .wait(let deadline):
@@ -242,6 +243,7 @@ extension PeerCore {
             case .transmit(let datagram): iceDatagrams.append(datagram)
             case .event(.stateChanged(let new)): previousChanged(new)
             case .event(.relay(let request)): relayRequests.append(request)
+            case .event(.ports(let request)): note(request, of: restart.previous.peek { $0.localCredentials.ufrag })
             case .event(.decision(let decision)): events.append(.decision(decision))
             case .event: break
             case .wait(let deadline):

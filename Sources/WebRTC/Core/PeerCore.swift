@@ -175,7 +175,7 @@ public struct PeerCore: ~Copyable, Sendable {
     /// What ICE wants done for its relays.
     var relayRequests: [RelayRequest] = []
     /// What ICE wants done for guessing ports.
-    var portRequests: [PortRequest] = []
+    var portRequests: [PeerPortRequest] = []
     /// Whether relays are asked for at all.
     var usesRelays = false
     /// Whether the selected path leads over a relay of either side.
@@ -286,12 +286,6 @@ public struct PeerCore: ~Copyable, Sendable {
     /// attribute promises this as well.
     func mayRenominate(_ description: SessionDescription) -> Bool {
         configuration.recoversLosses && description.linkVersion == RecoveredChannels.version
-    }
-
-    /// Tells which sockets are open after a request for ports.
-    public mutating func portsOpened(_ sockets: [SocketAddress], now: Timestamp) {
-        ice?.portsOpened(sockets, now: now)
-        pumpICE()
     }
 
     /// An agent that gathers.

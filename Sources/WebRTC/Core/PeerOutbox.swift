@@ -17,7 +17,7 @@ public struct PeerOutbox: ~Copyable, Sendable {
     /// Sockets and streams toward relays that are to be opened, and bytes for them.
     public var relayRequests: [RelayRequest] = []
     /// Sockets for guessing ports that are to be opened and closed.
-    public var portRequests: [PortRequest] = []
+    public var portRequests: [PeerPortRequest] = []
     /// What happened, in order.
     public var events: [PeerCore.Event] = []
     /// The channel and kind of a message that arrived after those events; its bytes are in ``message``.

@@ -197,7 +197,7 @@ final class AgentPeer: @unchecked Sendable {
                 ["local": .string(pair.local.kind.rawValue), "remote": .string(pair.remote.kind.rawValue)])
             sendData()
         case .relay(let request): perform(request)
-        case .ports(.open(let count, let address)):
+        case .ports(.open(let count, let address, _, _)):
             let opened = (0..<count).compactMap { _ in open(address) }
             agent.portsOpened(opened, now: loop.now)
         case .ports(.close(let unused)):
