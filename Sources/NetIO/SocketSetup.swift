@@ -29,6 +29,7 @@ struct SocketSetup {
         static let multicastHops = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_TTL)
         static let multicastOfOthers = Option(level: Int32(IPPROTO_IP), name: IP_MULTICAST_ALL)
         static let noDelay = Option(level: Int32(IPPROTO_TCP), name: TCP_NODELAY)
+        static let userTimeout = Option(level: Int32(IPPROTO_TCP), name: TCP_USER_TIMEOUT)
         static let error = Option(level: SOL_SOCKET, name: SO_ERROR)
         static let coalescing = Option(level: Int32(IPPROTO_UDP), name: Int32(CNETIO_UDP_GRO))
     }

@@ -68,6 +68,29 @@ struct TCPTests {
         listener.close()
     }
 
+    @Test("one that is finished delivers what waits, takes nothing more, and ends")
+    func finish() async throws {
+        let loop = try EventLoop()
+        defer { loop.stop() }
+        let server = Record()
+        let listener = try TCPListener(bind: Self.loopback, on: loop) { connection in
+            server.keep(connection)
+            try? connection.start(onReceive: { server.note($0) }, onEvent: { server.note($0) })
+        }
+        let client = Record()
+        let connection = try TCPConnection(to: listener.localAddress, on: loop, limit: 64 << 20)
+        try connection.start(onReceive: { _ in }, onEvent: { client.note($0) })
+        await eventually { client.isConnected }
+        let bytes = (0..<16_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
+        connection.send(bytes.span.bytes)
+        connection.finish()
+        connection.finish()
+        connection.send([1, 2, 3].span.bytes)
+        await eventually { client.end != nil && server.end != nil }
+        #expect(server.bytes == bytes && client.end == .some(nil))
+        listener.close()
+    }
+
     @Test("a port where nobody listens is told as an error")
     func refused() async throws {
         let loop = try EventLoop()

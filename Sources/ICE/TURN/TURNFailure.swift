@@ -8,6 +8,8 @@ public enum TURNFailure: Error, Hashable, Sendable {
     case unreachable
     /// The stream to it came to an end.
     case streamClosed
+    /// No TLS session with it came about, or it broke.
+    case tlsFailed(String)
     /// What came over the stream is no TURN (RFC 8656 §12.5).
     case streamBroken
     /// 400: it takes our request for malformed, or believes something else than we do.
@@ -91,6 +93,7 @@ extension TURNFailure: CustomStringConvertible {
         case .timeout: "no answer"
         case .unreachable: "unreachable"
         case .streamClosed: "the connection was closed"
+        case .tlsFailed(let cause): "TLS: \(cause)"
         case .streamBroken: "what it sent is no TURN"
         case .badRequest: "bad request (400)"
         case .unauthorized: "user or password is wrong (401)"

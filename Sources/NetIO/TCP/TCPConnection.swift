@@ -31,6 +31,7 @@ public final class TCPConnection: Sendable {
         var phase: Phase
         var waiting: [UInt8] = []
         var sent = 0
+        var isFinishing = false
         var registration: Registration?
         var isStarted = false
         var error: NetIOError?
@@ -45,6 +46,9 @@ public final class TCPConnection: Sendable {
     private let limit: Int
     private let state: Mutex<State>
     private let ownsDescriptor = Atomic<Bool>(true)
+
+    /// How long the other end may leave bytes unacknowledged after ``finish()``, in milliseconds.
+    private static let finishingTimeout: Int32 = 5000
 
     /// How much one turn of the loop reads of one connection, so that others have their turn.
     private static let bytesPerTurn = 256 << 10
@@ -119,7 +123,7 @@ public final class TCPConnection: Sendable {
     public func send(_ bytes: RawSpan) {
         bytes.withUnsafeBytes { bytes in
             state.withLock { state in
-                guard state.phase != .closed, !bytes.isEmpty else { return }
+                guard state.phase != .closed, !state.isFinishing, !bytes.isEmpty else { return }
                 var taken = 0
                 if state.phase == .open, state.waiting.isEmpty { taken = write(bytes, &state) }
                 guard taken < bytes.count, state.phase != .closed else { return }
@@ -141,6 +145,18 @@ public final class TCPConnection: Sendable {
             shutdown(descriptor, Int32(SHUT_RDWR))
             state.registration?.update([.readable, .writable])
         }
+    }
+
+    /// Ends it when what waits is with the kernel; nothing more can be sent. One that is not open yet ends at once, and one
+    /// whose other end takes nothing after five seconds. `closed` follows on the loop's thread. Repeated calls are harmless.
+    public func finish() {
+        let hasEnded = state.withLock { state in
+            guard state.phase == .open, !state.waiting.isEmpty else { return true }
+            state.isFinishing = true
+            SocketSetup(descriptor: descriptor).attempt(.userTimeout, Self.finishingTimeout)
+            return false
+        }
+        if hasEnded { close() }
     }
 
     // MARK: - The loop's thread
@@ -203,10 +219,18 @@ public final class TCPConnection: Sendable {
         guard state.phase == .open else { return }
         let (waiting, sent) = (state.waiting, state.sent)
         state.sent += waiting.withUnsafeBytes { write(UnsafeRawBufferPointer(rebasing: $0[sent...]), &state) }
-        guard state.sent == waiting.count else { return }
+        guard state.sent == waiting.count else {
+            // One that never catches up must not keep all that it has sent.
+            if state.sent > limit {
+                state.waiting.removeFirst(state.sent)
+                state.sent = 0
+            }
+            return
+        }
         state.waiting.removeAll(keepingCapacity: waiting.count <= 64 << 10)
         state.sent = 0
-        if state.phase == .open { state.registration?.update(.readable) }
+        guard state.phase == .open else { return }
+        if state.isFinishing { fail(nil, &state) } else { state.registration?.update(.readable) }
     }
 
     /// How many bytes the kernel took.

@@ -24,18 +24,13 @@ final class RelayLinks: Sendable {
     private struct State {
         var streams: [RelayLink: RelayStream] = [:]
         var sockets: [RelayLink: EndpointSocket] = [:]
-        /// Packets that found a stream full.
-        var dropped: UInt64 = 0
     }
 
     private let state = Mutex(State())
 
-    /// What may wait in a stream before packets are dropped, as a router would: their senders then slow down, and what waits
-    /// delays no one for long.
+    /// While more than this waits in a stream packets are dropped, as a router would: their senders then slow down, and what
+    /// waits delays no one for long.
     private static let queueLimit = 256 << 10
-
-    /// Packets that found a stream full.
-    var dropped: UInt64 { state.withLock { $0.dropped } }
 
     /// Keeps a socket that was opened for a link.
     func adopt(_ socket: EndpointSocket, for link: RelayLink) {
@@ -54,7 +49,7 @@ final class RelayLinks: Sendable {
     /// Ends all streams; sockets are their owner's to close.
     func closeAll() {
         let streams = state.withLock { state in
-            defer { state = State(dropped: state.dropped) }
+            defer { state = State() }
             return Array(state.streams.values)
         }
         for stream in streams { stream.close() }
@@ -79,6 +74,8 @@ final class RelayLinks: Sendable {
                     guard self?.state.withLock({ $0.streams.removeValue(forKey: link) }) != nil else { return }
                     handler.closed(link, failure)
                 })
+        } catch let error as TLSError {
+            handler.closed(link, .tlsFailed("\(error)"))
         } catch {
             state.withLock { $0.streams[link] = nil }
             handler.closed(link, .unreachable)
@@ -93,11 +90,7 @@ final class RelayLinks: Sendable {
     /// Sends packets that are wrapped for the server.
     func send(_ packets: borrowing PacketBuffer, over link: RelayLink) {
         guard let stream = state.withLock({ $0.streams[link] }) else { return }
-        guard stream.bufferedBytes + packets.byteCount <= Self.queueLimit else {
-            let count = UInt64(packets.count)
-            state.withLock { $0.dropped &+= count }
-            return
-        }
+        guard stream.bufferedBytes <= Self.queueLimit else { return }
         packets.withUnsafeBytes { stream.send($0.bytes) }
     }
 }
@@ -129,7 +122,7 @@ final class RelayStream: Sendable {
         } onEvent: { [self] event in
             switch event {
             case .connected: take([UInt8]().span.bytes, opened, received)
-            case .closed(let error): closed(error == nil ? .streamClosed : .unreachable)
+            case .closed(let error): closed(failure ?? (error == nil ? .streamClosed : .unreachable))
             }
         }
     }
@@ -154,7 +147,18 @@ final class RelayStream: Sendable {
         if isNew { opened(connection.localAddress) }
         if isPlain, bytes.byteCount > 0 { received(bytes) }
         if !plaintext.isEmpty { received(plaintext.span.bytes) }
-        if hasEnded { connection.close() }
+        // An alert may still be on its way out.
+        if hasEnded { connection.finish() }
+    }
+
+    /// Why the session is dead, where it is.
+    private var failure: TURNFailure? {
+        state.withLock { state in
+            guard let session = state.session.take() else { return nil }
+            defer { state.session = consume session }
+            guard case .failed(let error) = session.state else { return nil }
+            return .tlsFailed("\(error)")
+        }
     }
 
     func send(_ bytes: RawSpan) {
@@ -177,7 +181,8 @@ final class RelayStream: Sendable {
             flush(&session)
             state.session = consume session
         }
-        connection.close()
+        // The last message gives the allocation back (RFC 8656 §8).
+        connection.finish()
     }
 
     private func flush(_ session: inout TLSSession) {
