@@ -1,8 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import Testing
 import WebRTC
 import Wire
 
-// SPDX-License-Identifier: Apache-2.0
 @testable import ICE
 
 @Suite("A connection over a relay", .serialized)
@@ -100,8 +100,24 @@ struct RelayedCoreTests {
         #expect(relay.longest.fromClient <= 1200)
         #expect(relay.client?.ip == CorePair.addresses.0.ip)
         #expect(relay.client?.port == CorePair.relayPort)
-        let usage = pair.offerer.relayUsage
-        #expect(usage.count == 1)
-        #expect(usage.first.map { $0.counters.bytesSent > 20_000 } == true)
+        #expect(pair.offerer.statistics.transport.bytesRelayed > 20_000)
+    }
+
+    @Test("where the budget is spent the peer's relayed candidates are left alone")
+    func refused() throws {
+        let relay = Relay()
+        var pair = try CorePair(seed: 22)
+        pair.relay = { relay.receive($0) }
+        let server = TURNServer(
+            address: Relay.address, credentials: LongTermCredentials(username: "user", password: "pass"))
+        try pair.offerer.start(
+            as: .offerer, localAddresses: [CorePair.addresses.0], servers: [], turnServers: [server], now: pair.now)
+        let gathered = pair.run(for: .seconds(3)) { $0.offerer.isGatheringComplete }
+        #expect(gathered)
+        try pair.answerer.start(as: .answerer, localAddresses: [CorePair.addresses.1], servers: [], now: pair.now)
+        pair.answerer.refuseRelays()
+        try pair.answerer.setRemoteDescription(try pair.offerer.localDescription, now: pair.now)
+        let remotes = pair.answerer.stats(now: pair.now).remoteCandidates.count
+        #expect(remotes == 1)
     }
 }

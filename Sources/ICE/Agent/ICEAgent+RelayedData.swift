@@ -62,11 +62,6 @@ extension ICEAgent {
             packets, to: SocketAddress(ip: peer.ip.withoutScope, port: peer.port), into: &out)
     }
 
-    /// What went over relays, in the order in which servers were asked: bytes of packets, without headers.
-    public var relayUsage: [(server: SocketAddress, relayed: [SocketAddress], counters: TURNClient.Counters)] {
-        relays.map { ($0.client.address, $0.client.relayed, $0.client.counters) }
-    }
-
     private func relay(of address: SocketAddress) -> Int? {
         baseIndex(of: address).flatMap { bases[$0].relay }
     }

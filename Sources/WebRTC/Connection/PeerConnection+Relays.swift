@@ -3,6 +3,7 @@ import DTLS
 import Hashing
 import ICE
 import NetIO
+import SDP
 import Synchronization
 import Wire
 
@@ -81,6 +82,21 @@ extension PeerConnection {
         work.relay.bytes = bytes
         // Other connections to the same peer spend of it as well.
         guarded.withLock { $0.core.relayAllowance = bytes &+ budget.allowance(for: peer) }
+    }
+
+    /// Answers whether anything may be relayed for the peer of a description, and has its relayed candidates left alone
+    /// otherwise: a path over them would end with its first packet.
+    func heedBudget(_ description: SessionDescription) throws(PeerConnectionError) -> Bool {
+        guard let budget = configuration.relayBudget,
+            let digest = description.fingerprints.first(where: { $0.algorithm == "sha-256" })?.bytes,
+            budget.isSpent(for: digest)
+        else { return true }
+        guard configuration.transportPolicy == .all else {
+            throw PeerConnectionError(
+                .relayBudgetSpent, "as many bytes went over relays as may for this peer, and relays alone are allowed")
+        }
+        guarded.withLock { $0.core.refuseRelays() }
+        return false
     }
 
     /// Does what an agent wants for a relay, on the loop's thread.

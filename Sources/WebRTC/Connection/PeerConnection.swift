@@ -192,8 +192,11 @@ public final class PeerConnection: Sendable {
         offer: SessionDescription, trickling: Bool = false
     ) async throws(PeerConnectionError) -> SessionDescription {
         let traits = RemoteTrait.all(in: offer)
+        let mayRelay = try heedBudget(offer)
         if guarded.withLock({ $0.sockets.isEmpty }) {
-            try start(.answer, expecting: traits, servers: await resolveServers())
+            var servers = await resolveServers()
+            if !mayRelay { servers.turn = [] }
+            try start(.answer, expecting: traits, servers: servers)
         } else {
             expect(traits)
         }
@@ -206,6 +209,7 @@ public final class PeerConnection: Sendable {
 
     /// Takes the peer's answer to our offer.
     public func accept(answer: SessionDescription) throws(PeerConnectionError) {
+        _ = try heedBudget(answer)
         try guarded.withLock { (state) throws(PeerConnectionError) in
             try state.core.setRemoteDescription(answer, now: endpoint.loop.now)
         }

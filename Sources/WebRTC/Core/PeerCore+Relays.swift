@@ -42,6 +42,9 @@ extension PeerCore {
         pumpICE()
     }
 
+    /// Leaves the peer's relayed candidates alone from now on.
+    public mutating func refuseRelays() { refusesRelays = true }
+
     /// Counts what goes over a relay. Where it would be more than may be the connection ends: `false`.
     mutating func spend(_ byteCount: Int) -> Bool {
         let (total, isHuge) = transport.bytesRelayed.addingReportingOverflow(UInt64(byteCount))

@@ -49,6 +49,7 @@ extension PeerCore {
             if remoteNames.waiting.isEmpty { ice?.endOfRemoteCandidates(now: now) }
             return
         }
+        if refusesRelays, candidate.kind == .relayed { return }
         guard case .name(let host) = candidate.host, candidate.transport == .udp, candidate.component == 1,
             Self.isMulticastName(host), !remoteNames.isComplete
         else {

@@ -182,6 +182,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var isRelayed = false
     /// How many bytes may go over relays, see ``TransportCounters/bytesRelayed``.
     var relayAllowance = UInt64.max
+    /// Whether the peer's relayed candidates are left alone.
+    var refusesRelays = false
     var iceDeadline: Timestamp?
     /// The selected pair's addresses.
     var route: (source: SocketAddress, destination: SocketAddress)?

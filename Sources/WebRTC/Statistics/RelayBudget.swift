@@ -35,6 +35,9 @@ public final class RelayBudget: Sendable {
     /// How much a new connection to a peer may relay.
     func allowance(for peer: [UInt8]) -> UInt64 { monitor.withLock { $0.allowance(peer) } }
 
+    /// Whether nothing more can be relayed for a peer: less is left than the longest packet takes.
+    func isSpent(for peer: [UInt8]) -> Bool { allowance(for: peer) < 1500 }
+
     /// Adds what a connection has relayed.
     func add(_ bytes: UInt64, for peer: [UInt8]) {
         if let used = monitor.withLock({ $0.add(bytes, for: peer) }) { observer?(.warning(bytes: used), peer) }

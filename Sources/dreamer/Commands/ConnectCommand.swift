@@ -26,7 +26,7 @@ struct ConnectCommand: AsyncParsableCommand {
         let endpoint = try connection.makeEndpoint()
         defer { endpoint.close() }
         let trace = try connection.openTrace()
-        var settings = try connection.peerConfiguration(SwarmReporter(json: false) { nil }.relayBudget(connection))
+        var settings = try connection.peerConfiguration(connection.makeRelayBudget(json: false))
         // A person carries the answer, and may take a day.
         settings.patience = .seconds(24 * 3600)
         let peer = PeerConnection(endpoint: endpoint, configuration: settings)

@@ -104,10 +104,8 @@ struct ConnectionOptions: ParsableArguments {
         return configuration
     }
 
-    /// The budget for relays; the observer hears of warnings and ends.
-    func makeRelayBudget(_ observer: @escaping RelayBudget.Observer) -> RelayBudget {
-        RelayBudget(limit: UInt64(relayBudget.value), observer: observer)
-    }
+    /// A budget for relays that tells of warnings and ends.
+    func makeRelayBudget(json: Bool) -> RelayBudget { SwarmReporter.relayBudget(relayBudget.value, json: json) }
 
     /// What this host's NAT does, where that was given.
     private var localNAT: NATBehavior? {

@@ -53,7 +53,7 @@ struct FetchCommand: AsyncParsableCommand {
         let target = try await FetchTarget.resolve(source, output: output, http: http)
         let endpoint = try options.connection.makeEndpoint()
         defer { endpoint.close() }
-        let budget = SwarmReporter(json: json) { nil }.relayBudget(options.connection)
+        let budget = options.connection.makeRelayBudget(json: json)
         let transport = try options.transport(endpoint, budget)
         let discovery = try options.discovery(target.link)
         // An origin has to be shut down, so it is made when nothing else can fail.

@@ -36,7 +36,7 @@ struct SeedCommand: AsyncParsableCommand {
         var configuration = options.configuration
         configuration.wanted = { _ in [] }
         let reporter = SwarmReporter(json: json) { model.manifest }
-        let budget = reporter.relayBudget(options.connection)
+        let budget = options.connection.makeRelayBudget(json: json)
         let swarm = try P2PSwarm(
             link: link, manifest: model.manifest.bytes, folder: folder,
             transport: try options.transport(endpoint, budget),

@@ -57,29 +57,6 @@ struct SwarmReporter: Sendable {
         }
     }
 
-    /// A budget for relays that tells here of warnings and ends.
-    func relayBudget(_ options: ConnectionOptions) -> RelayBudget {
-        let limit = options.relayBudget.value
-        return options.makeRelayBudget { verdict, peer in
-            let node = NodeID(certificateDigest: peer)
-            let (state, bytes) =
-                switch verdict {
-                case .warning(let bytes): ("warning", bytes)
-                case .spent(let bytes): ("spent", bytes)
-                }
-            let words =
-                state == "warning"
-                ? "peer \(short(node)): \(Units.bytes(Int(bytes))) of \(Units.bytes(limit)) that may go over relays are gone"
-                : "peer \(short(node)) is disconnected: \(Units.bytes(limit)) went over relays, as many as may (--relay-budget)"
-            tell(
-                "relay",
-                [
-                    "nodeId": .string(node.description), "state": .string(state), "bytes": .integer(Int64(bytes)),
-                    "budget": .integer(Int64(limit)),
-                ], words)
-        }
-    }
-
     /// How far a fetch is, and where its bytes came from.
     static func json(_ progress: SwarmProgress) -> JSON.Object {
         let moved = progress.statistics
@@ -113,6 +90,10 @@ struct SwarmReporter: Sendable {
 
     /// A line of JSON, or one for people where there are words for it.
     func tell(_ name: String, _ members: JSON.Object, _ words: String?) {
+        Self.tell(json: json, name, members, words)
+    }
+
+    private static func tell(json: Bool, _ name: String, _ members: JSON.Object, _ words: String?) {
         if json {
             var object: JSON.Object = ["event": .string(name)]
             for (key, value) in members { object[key] = value }
@@ -122,7 +103,39 @@ struct SwarmReporter: Sendable {
         }
     }
 
-    private func short(_ node: NodeID) -> String { String(node.description.prefix(8)) }
+    private func short(_ node: NodeID) -> String { Self.short(node) }
+
+    private static func short(_ node: NodeID) -> String { String(node.description.prefix(8)) }
+}
+
+// MARK: - Relays
+
+extension SwarmReporter {
+    /// A budget for relays, in bytes, that tells of warnings and ends.
+    static func relayBudget(_ limit: Int, json: Bool) -> RelayBudget {
+        RelayBudget(limit: UInt64(limit)) { verdict, peer in
+            let node = NodeID(certificateDigest: peer)
+            let (state, bytes, words) =
+                switch verdict {
+                case .warning(let bytes):
+                    (
+                        "warning", bytes,
+                        "\(Units.bytes(Int(bytes))) of \(Units.bytes(limit)) that may go over relays are gone"
+                    )
+                case .spent(let bytes):
+                    (
+                        "spent", bytes,
+                        "disconnected, \(Units.bytes(limit)) went over relays, as many as may (--relay-budget)"
+                    )
+                }
+            tell(
+                json: json, "relay",
+                [
+                    "nodeId": .string(node.description), "state": .string(state), "bytes": .integer(Int64(bytes)),
+                    "budget": .integer(Int64(limit)),
+                ], "peer \(short(node)): \(words)")
+        }
+    }
 }
 
 extension JSON {
