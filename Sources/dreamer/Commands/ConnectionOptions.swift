@@ -3,6 +3,7 @@ public import ArgumentParser
 import DTLS
 import ICE
 import NATLab
+import NetIO
 public import WebRTC
 public import Wire
 
@@ -38,8 +39,13 @@ struct ConnectionOptions: ParsableArguments {
     @Option(help: "The UDP ports to choose from, as 50000-50100.")
     var portRange: PortRange?
 
-    @Flag(help: "This host pays for its traffic: the ports of others' NATs are never guessed (up to 1,884 packets).")
-    var metered = false
+    @Flag(
+        inversion: .prefixedNo,
+        help: """
+            Whether this host pays for its traffic: then the ports of others' NATs are never guessed (up to 1,884 packets). \
+            Unless told, a host does whose default route leads over a mobile network's modem.
+            """)
+    var metered: Bool?
 
     @Option(help: "Write every decision of ICE and every change of state to this file, a JSON object a line.")
     var trace: String?
@@ -100,7 +106,7 @@ struct ConnectionOptions: ParsableArguments {
         configuration.iceTransportPolicy = icePolicy
         configuration.relayBudget = budget
         configuration.localNAT = try localNAT
-        configuration.birthdayBudget = metered ? nil : ICEAgent.BirthdayBudget()
+        configuration.birthdayBudget = metered ?? DefaultRoute().isCellular ? nil : ICEAgent.BirthdayBudget()
         return configuration
     }
 
