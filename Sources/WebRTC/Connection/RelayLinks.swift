@@ -155,8 +155,9 @@ final class RelayStream: Sendable {
     private var failure: TURNFailure? {
         state.withLock { state in
             guard let session = state.session.take() else { return nil }
-            defer { state.session = consume session }
-            guard case .failed(let error) = session.state else { return nil }
+            let last = session.state
+            state.session = consume session
+            guard case .failed(let error) = last else { return nil }
             return .tlsFailed("\(error)")
         }
     }

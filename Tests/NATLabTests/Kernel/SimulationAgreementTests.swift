@@ -120,6 +120,9 @@ struct SimulationAgreementTests {
             })
     ]
 
+    /// How many pairs those concern. To be made smaller, never larger.
+    private static let differentPairs = 0
+
     /// The filter that decides, of boxes in a row.
     private static func strictestFilter(_ profile: NATProfile) -> NATBehavior.Dependence {
         let all = ([profile] + profile.outer).filter { $0.kind != .open }.map(\.behavior.filtering)
@@ -137,22 +140,27 @@ struct SimulationAgreementTests {
         let server = try NamespaceSocket(at: network.server, port: 3478)
         var met = 0
         var differences = Set<String>()
+        var different = 0
         let pairs = groups.flatMap { group in group.flatMap { a in group.map { (a, $0) } } }
             .filter { !isChance($0, $1) }
         for (a, b) in pairs {
             let simulated = meetVirtually(a, b, rounds: rounds)
             let known = Self.knownDifferences.first { $0.applies(a, b) || $0.applies(b, a) }
             let expected = known?.isKernelMeeting ?? simulated
-            // From fresh ports again where chance may have had a hand in it: two ports of the many may have met, and a
-            // packet may have overtaken another between processors. What a NAT does, it does each time.
-            var isMeeting = !expected
-            for _ in 0..<3 where isMeeting != expected {
+            func attempt() throws -> Bool {
                 let attempt = try KernelHolePunching(network, server: server, ["\(a.name)-a", "\(b.name)-b"])
-                isMeeting = try attempt.meet(isBlocked: [a, b].contains { $0.kind == .udpBlocked })
+                return try attempt.meet(isBlocked: [a, b].contains { $0.kind == .udpBlocked })
             }
+            var isMeeting = try attempt()
+            // From fresh ports twice more where chance may have had a hand in it: two ports of the many may have met, and
+            // a packet may have overtaken another between processors. What a NAT does, it does each time.
+            if isMeeting != expected, try attempt() == expected, try attempt() == expected { isMeeting = expected }
             met += isMeeting ? 1 : 0
             #expect(isMeeting == expected, "\(a.name) with \(b.name), on virtual time \(simulated)")
-            if let known, isMeeting != simulated { differences.insert(known.cause) }
+            if let known, isMeeting != simulated {
+                differences.insert(known.cause)
+                different += 1
+            }
             if let known, isMeeting == simulated {
                 Issue.record("\(a.name) with \(b.name) is no longer a difference: \(known.cause)")
             }
@@ -160,7 +168,8 @@ struct SimulationAgreementTests {
         for known in Self.knownDifferences where !differences.contains(known.cause) {
             Issue.record("no pair differs any more: \(known.cause)")
         }
-        print("\(met) of \(pairs.count) pairs of NATs meet in the kernel")
+        #expect(different <= Self.differentPairs)
+        print("\(met) of \(pairs.count) pairs of NATs meet in the kernel, \(different) otherwise than on virtual time")
     }
 
     @Test("two leaky NATs meet where the first packets die on the way")
