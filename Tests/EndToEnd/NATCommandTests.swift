@@ -68,6 +68,18 @@ struct NATCommandTests {
         #expect(other.map(\.digest) != first.map(\.digest))
     }
 
+    @Test(
+        "a NAT whose ports nobody can tell meets one that wants to know them, in 95 of 100 seeds at least",
+        arguments: ["symmetric-random/port-restricted", "port-restricted/symmetric-random"])
+    func birthday(cell: String) async throws {
+        let process = try LineProcess(
+            Programs.dreamer, ["nat", "sim", "--cell", cell, "--seeds", "100", "--turn", "without", "--json"])
+        let summary = try await process.json(within: .seconds(100), where: ["seeds": 100])
+        #expect(try await process.exit() == 0)
+        print("\(cell): \(summary.serialized())")
+        #expect(try #require(summary["directWithin2048Packets"]?.integer) >= 95)
+    }
+
     @Test("a page of a matrix needs nothing from elsewhere, and a cell's packets are written for other programs")
     func page() async throws {
         let scratch = try Scratch()

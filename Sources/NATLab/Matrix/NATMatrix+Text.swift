@@ -67,19 +67,8 @@ extension NATMatrix {
             "profiles": .array(profiles.map { .string($0) }),
             "cells": .array(
                 results.map { offerer, answerer, result in
-                    var cell: JSON.Object = [
-                        "offerer": .string(offerer), "answerer": .string(answerer),
-                        "outcome": .string(result.outcome.rawValue), "pair": .string(result.pair),
-                        "packets": .integer(Int64(result.packets)), "probes": .integer(Int64(result.probes)),
-                        "bytes": .integer(Int64(result.bytes)),
-                    ]
-                    if let time = result.timeToConnect { cell["milliseconds"] = .number(Double(time.nanoseconds) / 1e6) }
-                    if !result.gathering.isEmpty {
-                        cell["gatheringMilliseconds"] = .array(
-                            result.gathering.map { .number(Double($0.nanoseconds) / 1e6) })
-                    }
-                    cell["causes"] = .array(
-                        result.causes.map { ["text": .string($0.text), "packets": .integer(Int64($0.packets))] })
+                    var cell: JSON.Object = ["offerer": .string(offerer), "answerer": .string(answerer)]
+                    for (name, value) in result.json { cell[name] = value }
                     return .object(cell)
                 }),
         ]
@@ -87,6 +76,21 @@ extension NATMatrix {
 }
 
 extension EncounterResult {
+    /// The result as members of a JSON object: `outcome`, `pair`, `packets`, `probes`, `bytes`, `milliseconds` to connect,
+    /// `gatheringMilliseconds` of both, and `causes` of `{"text", "packets"}`.
+    public var json: JSON.Object {
+        var object: JSON.Object = [
+            "outcome": .string(outcome.rawValue), "pair": .string(pair), "packets": .integer(Int64(packets)),
+            "probes": .integer(Int64(probes)), "bytes": .integer(Int64(bytes)),
+        ]
+        if let time = timeToConnect { object["milliseconds"] = .number(Double(time.nanoseconds) / 1e6) }
+        if !gathering.isEmpty {
+            object["gatheringMilliseconds"] = .array(gathering.map { .number(Double($0.nanoseconds) / 1e6) })
+        }
+        object["causes"] = .array(causes.map { ["text": .string($0.text), "packets": .integer(Int64($0.packets))] })
+        return object
+    }
+
     /// What the agents decided, an object in a line each: `{"time": seconds, "agent": "A", "decision": "…"}`.
     public var traceLines: String {
         trace.map { entry in

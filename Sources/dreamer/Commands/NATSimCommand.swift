@@ -58,7 +58,7 @@ struct NATSimCommand: ParsableCommand {
     @Option(help: "Write what the agents of --cell decide to this file, as lines of JSON.")
     var trace: String?
 
-    @Flag(help: "Print the matrices as JSON.")
+    @Flag(help: "Print the matrices, or what became of --cell, as JSON.")
     var json = false
 
     @Flag(help: "Print the matrices as CSV.")
@@ -77,6 +77,7 @@ struct NATSimCommand: ParsableCommand {
         guard (0...1).contains(loss) else { throw ValidationError("--loss \(loss): give 0 to 1") }
         guard (1...4096).contains(ports) else { throw ValidationError("--ports \(ports): give 1 to 4096") }
         guard (1...64_512).contains(probes) else { throw ValidationError("--probes \(probes): give 1 to 64512") }
+        guard !csv || cell == nil else { throw ValidationError("--csv prints matrices; with --cell give --json") }
         guard !(json && csv) else { throw ValidationError("--json and --csv exclude each other") }
         guard cell != nil || (pcap == nil && trace == nil && seeds == nil) else {
             throw ValidationError("--pcap, --trace and --seeds need --cell OFFERER/ANSWERER")
@@ -147,6 +148,7 @@ struct NATSimCommand: ParsableCommand {
             try SmallFile.write(Array(NATMatrix.page([matrix], diagram: diagram).utf8), to: html)
         }
         let result = observed.result
+        if json { return tell(["offerer": .string(offerer.name), "answerer": .string(answerer.name)], result.json) }
         Terminal.output(Self.words("\(title):", result))
         for cause in result.causes { Terminal.output("  \(cause.text)") }
     }
@@ -159,12 +161,25 @@ struct NATSimCommand: ParsableCommand {
             configuration.seed = seed &+ UInt64(number)
             let result = Encounter(offerer, answerer, configuration: configuration).run()
             results.append(result)
-            Terminal.output(Self.words("seed \(configuration.seed):", result))
+            if json {
+                tell(["seed": .integer(Int64(truncatingIfNeeded: configuration.seed))], result.json)
+            } else {
+                Terminal.output(Self.words("seed \(configuration.seed):", result))
+            }
         }
         let direct = results.filter { $0.outcome == .direct }
         let packets = results.map(\.packets).sorted()
         let times = direct.compactMap(\.timeToConnect).sorted()
         let relayed = results.count { $0.outcome == .relayed }
+        if json {
+            return tell(
+                [
+                    "seeds": .integer(Int64(count)), "direct": .integer(Int64(direct.count)),
+                    "relayed": .integer(Int64(relayed)), "medianPackets": .integer(Int64(packets[count / 2])),
+                    "mostPackets": .integer(Int64(packets[count - 1])),
+                    "directWithin2048Packets": .integer(Int64(direct.count { $0.packets <= 2048 })),
+                ], [:])
+        }
         var summary = "\(direct.count) of \(count) direct, \(relayed) relayed; packets of both sides: "
         summary += "median \(packets[count / 2]), most \(packets[count - 1]); "
         summary += "\(direct.count { $0.packets <= 2048 }) direct within 2048"
@@ -172,6 +187,13 @@ struct NATSimCommand: ParsableCommand {
             summary += "; to connect: median \(times[times.count / 2]), longest \(times[times.count - 1])"
         }
         Terminal.output(summary)
+    }
+
+    /// A line of JSON.
+    private func tell(_ members: JSON.Object, _ more: JSON.Object) {
+        var object = members
+        for (name, value) in more { object[name] = value }
+        Terminal.output(JSON.object(object).serialized())
     }
 
     /// One result in words.
