@@ -91,7 +91,7 @@ extension PeerConnection {
             let digest = description.fingerprints.first(where: { $0.algorithm == "sha-256" })?.bytes,
             budget.isSpent(for: digest)
         else { return true }
-        guard configuration.transportPolicy == .all else {
+        guard configuration.iceTransportPolicy == .all else {
             throw PeerConnectionError(
                 .relayBudgetSpent, "as many bytes went over relays as may for this peer, and relays alone are allowed")
         }
