@@ -15,6 +15,14 @@ public final class KernelMatrix {
             })
     }
 
+    /// Begins to capture what two hosts send and receive: the one that offers behind the first profile, and the one that
+    /// answers behind the second.
+    public func capture(_ row: Int, _ column: Int) throws -> SegmentCapture {
+        try SegmentCapture(
+            of: network,
+            before: [network.host("\(profiles[row].name)-a"), network.host("\(profiles[column].name)-b")])
+    }
+
     /// Has two programs meet behind two of the profiles, so many times; what is answered has the medians of those times that
     /// ended as most did.
     public func measure(

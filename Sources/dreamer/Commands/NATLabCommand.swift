@@ -53,6 +53,13 @@ struct NATLabCommand: ParsableCommand {
     @Flag(help: "Let our agents probe for ports where a NAT's cannot be told; that takes seconds.")
     var birthday = false
 
+    @Option(
+        help: """
+            Write the packets of --cell to this file, as pcapng: those on the public segment, and those behind each NAT. Runs \
+            tcpdump.
+            """)
+    var pcap: String?
+
     @Flag(help: "Write what our agents decide to standard error.")
     var trace = false
 
@@ -62,6 +69,9 @@ struct NATLabCommand: ParsableCommand {
         guard (1...1000).contains(repetitions) else { throw ValidationError("--repeat \(repetitions): give 1 to 1000") }
         guard limit > 0, limit <= 120 else { throw ValidationError("--limit \(limit): give up to 120") }
         guard !(json && csv) else { throw ValidationError("--json and --csv exclude each other") }
+        guard pcap == nil || cell != nil && agent.count == 1 else {
+            throw ValidationError("--pcap needs --cell OFFERER/ANSWERER and one --agent")
+        }
         if let cell, cell.split(separator: "/").count != 2 {
             throw ValidationError("--cell \(cell): give OFFERER/ANSWERER, for example leaky/leaky")
         }
@@ -86,7 +96,9 @@ struct NATLabCommand: ParsableCommand {
                 Terminal.note("\(kind.rawValue) is left out: \(missing)")
                 continue
             }
+            let capture = try pcap.map { _ in try capture(taken, lab, names ?? []) }
             let matrix = try measure(taken, lab, program, configuration, only: names)
+            if let pcap, let capture { try SmallFile.write(capture.finish().bytes, to: pcap) }
             matrices.append(matrix)
             if !json { show(matrix) }
         }
@@ -107,6 +119,12 @@ struct NATLabCommand: ParsableCommand {
         }
         guard !taken.isEmpty else { throw CommandFailure("no profile is left that the kernel can follow") }
         return taken
+    }
+
+    private func capture(_ taken: [NATProfile], _ lab: KernelMatrix, _ names: [String]) throws -> SegmentCapture {
+        let indices = names.compactMap { name in taken.firstIndex { $0.name == name } }
+        guard indices.count == 2 else { throw CommandFailure("the kernel cannot follow the profiles of --cell") }
+        return try lab.capture(indices[0], indices[1])
     }
 
     private func measure(

@@ -319,6 +319,36 @@ struct KernelNetworkTests {
         #expect(information.st_size >= 24 + 16 + 43)
     }
 
+    @Test(
+        "what crosses several segments becomes one file",
+        .enabled(if: access("/usr/bin/tcpdump", X_OK) == 0, "no tcpdump here"))
+    func captureOfSegments() throws {
+        let network = try behind(.portRestricted, "a")
+        let capture = try SegmentCapture(of: network, before: [network.host("a")])
+        let measurement = try NATMeasurement(network)
+        let socket = try NamespaceSocket(at: network.host("a"))
+        let mapped = try #require(measurement.mapped(socket))
+        // tcpdump sees a packet after it has arrived.
+        poll(nil, 0, 200)
+        let file = try capture.finish()
+        #expect(file.interfaceCount == 2)
+        func contains(_ address: SocketAddress) -> Bool {
+            let bits = address.ip.v4Bits ?? 0
+            let bytes = (0..<4).map { UInt8(truncatingIfNeeded: bits >> (24 - 8 * $0)) }
+            return file.bytes.indices.dropLast(3).contains { Array(file.bytes[$0..<$0 + 4]) == bytes }
+        }
+        #expect(contains(socket.local) && contains(mapped))
+    }
+
+    @Test("a file that is none of libpcap's is refused")
+    func noCapture() {
+        var file = PCAPNG()
+        #expect(throws: KernelNetwork.Failure.self) { try file.add(libpcap: [1, 2, 3], at: "x") }
+        #expect(throws: KernelNetwork.Failure.self) {
+            try file.add(libpcap: [UInt8](repeating: 0, count: 100), at: "x")
+        }
+    }
+
     @Test("programs run where they are told to, with their input and output at hand")
     func programs() throws {
         let network = try behind(.portRestricted, "a")
