@@ -59,6 +59,21 @@ public struct NetworkInterface: Hashable, Sendable {
         return interfaces
     }
 
+    /// Every address that this host answers at, without zones: also those that ``all(includingTemporary:)`` leaves out, such as a
+    /// bridge's that nothing is plugged into. The corresponding C function is `getifaddrs`.
+    public static func everyAddress() throws(NetIOError) -> Set<IPAddress> {
+        var list: UnsafeMutablePointer<ifaddrs>?
+        guard getifaddrs(&list) == 0 else { throw .last("getifaddrs") }
+        defer { freeifaddrs(list) }
+        var addresses: Set<IPAddress> = []
+        var next = list
+        while let entry = next {
+            next = entry.pointee.ifa_next
+            if let (address, _) = decode(entry.pointee) { addresses.insert(address.withoutScope) }
+        }
+        return addresses
+    }
+
     /// The address that packets to `destination` would leave from: what the routing table says, without sending any.
     /// `nil` where no route leads there.
     public static func sourceAddress(toward destination: IPAddress) -> IPAddress? {

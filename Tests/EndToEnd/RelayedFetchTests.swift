@@ -40,7 +40,7 @@ struct RelayProgram: Sendable {
         switch kind {
         case .dreamer:
             var arguments = [
-                "relay", "--listen", "127.0.0.1:0", "--user", "alice:secret", "--allow-peer", "127.0.0.0/8", "--json",
+                "relay", "--listen", "127.0.0.1:0", "--user", "alice:secret", "--allow-peer", "127.0.0.1/32", "--json",
             ]
             if let tls {
                 arguments += [

@@ -131,12 +131,50 @@ struct RelayHostileTests {
         #expect(caller.bind(0x4000, to: peer)?.code == 403)
         #expect(caller.indicate([1], to: peer).isEmpty)
         #expect(caller.bench.core.metrics.permissions == 0)
-        // A laboratory's server can be told to.
+        // A laboratory's server can be told to, but for its own host, which only its very address opens.
+        let inner = RelayPeerPolicy.embeddedV4(ip) ?? ip
+        let isOwn = [ip, inner].contains { $0.isLoopback || $0.isUnspecified }
+        for allowed in [RelayPeerPolicy.everything.allowed, [try #require(IPRange(text))]] {
+            var configuration = RelayBench.configuration()
+            configuration.peers.allowed = allowed
+            let lab = RelayCaller(RelayBench(configuration))
+            #expect(lab.allocate { $0.append(.additionalAddressFamily, UInt32(2 << 24)) } != nil)
+            #expect(lab.permit(peer)?.code == (isOwn && allowed.count == 2 ? 403 : nil))
+        }
+    }
+
+    @Test(
+        "a range that is let through does not open the server's own host",
+        arguments: ["1.2.3.153", "::ffff:1.2.3.153", "64:ff9b::102:399", "2a01:203::99", "::ffff:1.2.3.4"])
+    func ownHost(text: String) throws {
+        let peer = SocketAddress(ip: try #require(IPAddress(text)), port: 22)
+        func caller(_ allowed: [IPRange]) -> RelayCaller {
+            var configuration = RelayBench.configuration()
+            configuration.ownAddresses = ["1.2.3.153", "2a01:203::99"].compactMap { IPAddress($0) }
+            configuration.peers.allowed = allowed
+            let caller = RelayCaller(RelayBench(configuration))
+            caller.allocate { $0.append(.additionalAddressFamily, UInt32(2 << 24)) }
+            return caller
+        }
+        let ranges = ["1.2.3.0/24", "1.2.3.152/31", "2a01::/16", "2a01:203::98/127", "::/0", "0.0.0.0/0"]
+        let open = caller(try ranges.map { try #require(IPRange($0)) })
+        #expect(open.permit(peer)?.code == 403 && open.bind(0x4000, to: peer)?.code == 403)
+        #expect(open.indicate([1], to: peer).isEmpty)
+        // A neighbour of the same range may be reached.
+        #expect(open.permit(SocketAddress(ip: .v4(0x0102_0377), port: 22))?.messageClass == .success)
+        let named = caller([try #require(IPRange(text))])
+        #expect(named.permit(peer)?.messageClass == .success && named.bind(0x4000, to: peer)?.messageClass == .success)
+        #expect(named.indicate([1], to: peer).count == 1)
+    }
+
+    @Test("an address that the host gets later is no peer from then on")
+    func laterAddress() {
         var configuration = RelayBench.configuration()
         configuration.peers = .everything
-        let lab = RelayCaller(RelayBench(configuration))
-        #expect(lab.allocate { $0.append(.additionalAddressFamily, UInt32(2 << 24)) } != nil)
-        #expect(lab.permit(peer)?.messageClass == .success)
+        let caller = RelayCaller(RelayBench(configuration))
+        #expect(caller.allocate() != nil && caller.permit(peerB)?.messageClass == .success)
+        caller.bench.core.ledger.setOwnAddresses([peerB.ip])
+        #expect(caller.permit(peerB)?.code == 403 && caller.permit(peerA)?.messageClass == .success)
     }
 
     @Test(

@@ -18,7 +18,7 @@ struct RelayServerTests {
         var relay = RelayConfiguration(users: RelayUsers(realm: realm, users: [user]))
         relay.relayedV4 = .init(.loopbackV4)
         relay.ports = 50_000...59_999
-        relay.peers = .everything
+        relay.peers.allowed = [IPRange(.loopbackV4, prefixLength: 32)].compactMap { $0 }
         relay.limits.unprovenBurst = 100_000
         relay.limits.allocationsPerUser = 10_000
         relay.limits.allocationsPerAddress = 10_000
@@ -124,6 +124,23 @@ struct RelayServerTests {
             #expect(metrics.allocations == 2 && metrics.toPeers.packets == 3 && metrics.toClients.packets == 2)
             #expect(await alice.ask(.refresh, [STUNAttribute(.lifetime, [0, 0, 0, 0])])?.lifetime == 0)
             #expect(await server.metrics().allocations == 1)
+        }
+    }
+
+    @Test("no range opens the host that the server runs on")
+    func ownHost() async throws {
+        var configuration = Self.configuration(loops: 1)
+        configuration.relay.peers = .everything
+        configuration.relay.relayedV4 = .init(.loopbackV4, external: .v4(0x0102_0304))
+        try await withServer(configuration) { server, loop in
+            let alice = try Client(loop, try #require(server.udpAddresses.first))
+            #expect(await alice.allocate() != nil)
+            for ip in try NetworkInterface.everyAddress() where ip.family == .v4 && ip != .loopbackV4 {
+                #expect(await alice.bind(0x4000, to: SocketAddress(ip: ip, port: 9))?.code == 403, "\(ip)")
+            }
+            for ip in [IPAddress.v4(0x7F00_0002), .anyV4, .loopbackV4] {
+                #expect(await alice.bind(0x4000, to: SocketAddress(ip: ip, port: 9))?.code == 403, "\(ip)")
+            }
         }
     }
 

@@ -56,7 +56,8 @@ public struct RelayConfiguration: Sendable {
     /// Whether two allocations of this server may reach each other, as two clients that both hide behind it must. Its other addresses
     /// and ports are always refused.
     public var allowsOwnRelayedPeers = true
-    /// The server's own addresses beside the relayed ones: no peers.
+    /// The server's own addresses beside the relayed ones: no peers, like loopback and unspecified addresses, unless
+    /// ``RelayPeerPolicy/allowed`` names one alone.
     public var ownAddresses: [IPAddress] = []
     /// What answers about NAT behaviour are given with.
     public var discovery: BehaviorDiscovery?

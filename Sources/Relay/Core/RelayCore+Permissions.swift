@@ -91,11 +91,19 @@ extension RelayCore {
         return peer
     }
 
-    /// Whether an address may get a permission.
+    /// Whether an address may get a permission: the server's own host is looked for before any list.
     private func mayPermit(_ ip: IPAddress) -> Bool {
-        if configuration.peers.isExplicitlyAllowed(ip) { return true }
+        if configuration.peers.names(ip) { return true }
         if isRelayed(ip) { return configuration.allowsOwnRelayedPeers }
-        return !ownAddresses.contains(ip) && configuration.peers.allows(ip)
+        return !isOwn(ip) && configuration.peers.allows(ip)
+    }
+
+    /// Whether packets to an address end up at the server's own host, whatever dress it wears: what is said of ranges does not open
+    /// that.
+    private func isOwn(_ ip: IPAddress) -> Bool {
+        if ledger.isOwn(ip.withoutScope) { return true }
+        guard let inner = RelayPeerPolicy.embeddedV4(ip) else { return false }
+        return isRelayed(inner) || ledger.isOwn(inner)
     }
 
     /// Whether a peer may get a channel.
@@ -108,7 +116,7 @@ extension RelayCore {
     @inline(__always)
     func isOwnService(_ peer: SocketAddress) -> Bool {
         isRelayed(peer.ip) && !configuration.ports.contains(peer.port)
-            && !configuration.peers.isExplicitlyAllowed(peer.ip)
+            && !configuration.peers.names(peer.ip)
     }
 
     @inline(__always)

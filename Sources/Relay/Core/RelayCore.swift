@@ -58,8 +58,6 @@ public struct RelayCore: ~Copyable, Sendable {
     /// The numbers that channels may have.
     let channelNumbers: ClosedRange<UInt16>
     let lastChannelByte: UInt8
-    /// The server's own addresses: no peers.
-    let ownAddresses: Set<IPAddress>
     var entropy: Entropy
 
     var slots: [Slot] = []
@@ -84,7 +82,6 @@ public struct RelayCore: ~Copyable, Sendable {
         if configuration.users.takesUserhash { features.insert(.usernameAnonymity) }
         channelNumbers = configuration.acceptsOlderChannels ? 0x4000...0x7FFF : ChannelData.numbers
         lastChannelByte = UInt8(channelNumbers.upperBound >> 8)
-        ownAddresses = Set(configuration.ownAddresses)
         nonces = RelayNonce(key: ledger.nonceKey, features: features, lifetime: configuration.nonceLifetime)
     }
 

@@ -22,6 +22,7 @@ public final class RelayLedger: Sendable {
         var reservations: [UInt64: Reservation] = [:]
         /// Tokens in the order in which they expire.
         var tokens: [UInt64] = []
+        var ownAddresses: Set<IPAddress>
         var entropy: Entropy
         var unproven: [TokenBucket?]
         let salt: UInt64
@@ -50,8 +51,18 @@ public final class RelayLedger: Sendable {
         }
         state = Mutex(
             State(
-                ports: ports, entropy: entropy, unproven: Array(repeating: nil, count: Self.unprovenBuckets),
-                salt: salt))
+                ports: ports, ownAddresses: Set(configuration.ownAddresses), entropy: entropy,
+                unproven: Array(repeating: nil, count: Self.unprovenBuckets), salt: salt))
+    }
+
+    /// Whether an address is the server's host: one of its own, or one that means this host everywhere.
+    func isOwn(_ ip: IPAddress) -> Bool {
+        ip.isUnspecified || ip.isLoopback || state.withLock { $0.ownAddresses.contains(ip) }
+    }
+
+    /// The host has other addresses now.
+    func setOwnAddresses(_ addresses: Set<IPAddress>) {
+        state.withLock { $0.ownAddresses = addresses }
     }
 
     /// The address that quotas count for: an IPv6 host chooses the last 64 bits of its address itself.

@@ -8,13 +8,14 @@ public struct RelayPeerPolicy: Hashable, Sendable {
     public var deniesSpecialRanges = true
     /// What is refused beside these.
     public var denied: [IPRange] = []
-    /// What is let through of all that: for laboratories and closed networks.
+    /// What is let through of all that: for laboratories and closed networks. The server's own host is let through only by an
+    /// address that stands here alone, as a /32 or /128: whoever opens a network to peers hardly means the services of this host.
     public var allowed: [IPRange] = []
 
     /// The policy for a server on the Internet.
     public init() {}
 
-    /// A policy that refuses nothing, for tests and laboratories.
+    /// A policy that refuses nothing but the server's own host, for tests and laboratories.
     public static var everything: RelayPeerPolicy {
         var policy = RelayPeerPolicy()
         policy.allowed = [.anyV4, .anyV6].compactMap { IPRange($0, prefixLength: 0) }
@@ -35,9 +36,14 @@ public struct RelayPeerPolicy: Hashable, Sendable {
         return !Self.specialV4.contains { $0.contains(inner) }
     }
 
-    /// Whether a peer is among those let through whatever else is said.
-    func isExplicitlyAllowed(_ ip: IPAddress) -> Bool {
+    /// Whether a peer is among those let through whatever else is said of ranges.
+    private func isExplicitlyAllowed(_ ip: IPAddress) -> Bool {
         !allowed.isEmpty && allowed.contains { $0.contains(ip) }
+    }
+
+    /// Whether this very address is let through, not just a range that it belongs to.
+    func names(_ ip: IPAddress) -> Bool {
+        !allowed.isEmpty && allowed.contains { $0.isSingle && $0.contains(ip.withoutScope) }
     }
 
     /// The IPv4 address that packets to an IPv6 one end up at.

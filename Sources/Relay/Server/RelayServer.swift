@@ -35,6 +35,8 @@ public final class RelayServer: Sendable {
     /// Where encrypted streams are taken.
     public let tlsAddresses: [SocketAddress]
     private let shards: [RelayShard]
+    /// Learns of addresses that the host gets later.
+    private let monitor: NetworkMonitor?
 
     /// Binds all sockets and starts.
     public init(_ configuration: Configuration) throws(NetIOError) {
@@ -54,9 +56,9 @@ public final class RelayServer: Sendable {
             listeners.append(sockets)
         }
         if relay.discovery == nil { relay.discovery = Self.discovery(udp) }
-        let own = udp.map(\.ip) + configuration.tcp.map(\.ip) + configuration.tls.map(\.ip)
-        relay.ownAddresses += own.filter { !$0.isUnspecified }
-        relay.ownAddresses += ((try? NetworkInterface.all()) ?? []).flatMap { $0.addresses.map(\.ip.withoutScope) }
+        relay.ownAddresses += (udp + configuration.tcp + configuration.tls).map(\.ip.withoutScope)
+        let said = Set(relay.ownAddresses)
+        relay.ownAddresses += try NetworkInterface.everyAddress()
 
         var entropy = SystemEntropy.make()
         let ledger = RelayLedger(configuration: relay, entropy: entropy.split())
@@ -65,20 +67,28 @@ public final class RelayServer: Sendable {
             let core = RelayCore(configuration: relay, ledger: ledger, entropy: entropy.split())
             shards.append(try RelayShard(core, ledger, listeners: listeners.map { $0[index] }, index: index))
         }
+        var monitor: NetworkMonitor?
         // Streams are for the last thread; what they carry is little beside datagrams.
         let last = shards[count - 1]
         var tcp: [SocketAddress] = []
         var tls: [SocketAddress] = []
         do throws(NetIOError) {
             for shard in shards { try shard.start() }
+            // Without an answer the addresses of before stay: better than none.
+            monitor = try NetworkMonitor(on: shards[0].loop) {
+                guard let now = try? NetworkInterface.everyAddress() else { return }
+                ledger.setOwnAddresses(now.union(said))
+            }
             for address in configuration.tcp { tcp.append(try last.listen(address, context: nil)) }
             if let context = configuration.tlsContext {
                 for address in configuration.tls { tls.append(try last.listen(address, context: context)) }
             }
         } catch {
+            monitor?.close()
             for shard in shards { shard.stop() }
             throw error
         }
+        self.monitor = monitor
         udpAddresses = udp
         tcpAddresses = tcp
         tlsAddresses = tls
@@ -96,6 +106,7 @@ public final class RelayServer: Sendable {
 
     /// Closes all sockets, and with them all allocations. Repeated calls are harmless.
     public func stop() {
+        monitor?.close()
         for shard in shards { shard.stop() }
     }
 

@@ -84,7 +84,7 @@ struct BenchRelayCommand: AsyncParsableCommand {
             MeasuredProcess.ownProgram,
             [
                 "relay", "run", "--json", "--listen", "\(ports[0])", "--user", "bench:bench-password", "--allow-peer",
-                "127.0.0.0/8", "--threads", "\(threads)",
+                "127.0.0.1/32", "--threads", "\(threads)",
             ])
         _ = try ours.json(event: "listening", within: 10)
         var servers = [Server(name: "dreamer", process: ours, address: ports[0])]
