@@ -207,7 +207,7 @@ struct RelayHostileTests {
         let bench = RelayBench(configuration)
         let (caller, other) = (RelayCaller(bench), RelayCaller(bench, RelayBench.client(1)))
         let relayed = try #require(other.allocate())
-        #expect(caller.allocate() != nil)
+        let own = try #require(caller.allocate())
         #expect(caller.permit(SocketAddress(ip: .v4(0x0102_0399), port: 1))?.code == 403)
         #expect(caller.permit(relayed)?.messageClass == .success)
         #expect(caller.indicate([1], to: relayed).count == 1)
@@ -215,9 +215,40 @@ struct RelayHostileTests {
         #expect(caller.indicate([1], to: SocketAddress(ip: relayed.ip, port: 22)).isEmpty)
         #expect(caller.bind(0x4000, to: RelayBench.server)?.code == 403)
         #expect(caller.bind(0x4000, to: relayed)?.messageClass == .success)
+        // In the range, but nobody's.
+        let nobodys = SocketAddress(ip: relayed.ip, port: relayed.port == 50_000 ? 50_001 : 50_000)
+        #expect(caller.permit(nobodys)?.messageClass == .success, "the port of a permission does not count")
+        #expect(caller.indicate([1], to: nobodys).isEmpty && caller.bind(0x4001, to: nobodys)?.code == 403)
+        #expect(caller.bench.sendFromPeer([1], from: nobodys, to: own).isEmpty)
+        #expect(caller.bench.sendFromPeer([1], from: relayed, to: own).count == 1)
+        // With the allocation its port closes.
+        #expect(bench.send(channelData(0x4000, [1]), from: caller.client).count == 1)
+        #expect(other.ask(.refresh) { $0.append(.lifetime, UInt32(0)) }?.lifetime == 0)
+        #expect(bench.send(channelData(0x4000, [1]), from: caller.client).isEmpty)
+        #expect(caller.indicate([1], to: relayed).isEmpty && caller.bind(0x4000, to: relayed)?.code == 403)
+        #expect(caller.bench.sendFromPeer([1], from: relayed, to: own).isEmpty)
+        #expect(bench.core.metrics.dropped(.deniedPeer) == 7)
         configuration.allowsOwnRelayedPeers = false
         let strict = RelayCaller(RelayBench(configuration))
         #expect(strict.allocate() != nil && strict.permit(relayed)?.code == 403)
+    }
+
+    @Test("a port that is reserved, or not bound yet, is no peer")
+    func takenPorts() throws {
+        let bench = RelayBench()
+        let (caller, other) = (RelayCaller(bench), RelayCaller(bench, RelayBench.client(1)))
+        let relayed = try #require(caller.allocate { $0.attributes.append(STUNAttribute(.evenPort, [0x80])) })
+        let reserved = SocketAddress(ip: relayed.ip, port: relayed.port + 1)
+        #expect(caller.bind(0x4000, to: reserved)?.code == 403)
+        other.meet()
+        bench.holdsSockets = true
+        other.allocate()
+        for port in RelayBench.configuration().ports where port != relayed.port {
+            #expect(!bench.core.ledger.isOpen(SocketAddress(ip: relayed.ip, port: port)))
+        }
+        let opened = bench.answerSockets().compactMap { try? STUNMessage(decoding: $0.bytes.span.bytes) }
+        let second = try #require(opened.first?.relayed.first)
+        #expect(caller.bind(0x4000, to: second)?.messageClass == .success)
     }
 
     @Test("whatever bytes come, the server stands, and grows by nothing", arguments: [1, 2, 3] as [UInt64])

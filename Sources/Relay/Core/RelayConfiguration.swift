@@ -53,8 +53,8 @@ public struct RelayConfiguration: Sendable {
     public var ports: ClosedRange<UInt16> = 49152...65535
     /// Which peers may be reached.
     public var peers = RelayPeerPolicy()
-    /// Whether two allocations of this server may reach each other, as two clients that both hide behind it must. Its other addresses
-    /// and ports are always refused.
+    /// Whether two allocations of this server may reach each other, as two clients that both hide behind it must. Ports that no
+    /// allocation has are always refused.
     public var allowsOwnRelayedPeers = true
     /// The server's own addresses beside the relayed ones: no peers, like loopback and unspecified addresses, unless
     /// ``RelayPeerPolicy/allowed`` names one alone.

@@ -58,6 +58,11 @@ extension RelayCore {
             counters.drop(.noChannel)
             return false
         }
+        // Another client's relayed address may be nobody's by now, or a stranger's on this host.
+        guard !isClosedEnd(peer) else {
+            counters.drop(.deniedPeer)
+            return false
+        }
         lane.channel = number
         lane.train = outbox.train(.relayed(relayed.socket), to: peer)
         lane.isLimited = slots[lane.slot].allocation?.isLimited ?? false
@@ -72,7 +77,7 @@ extension RelayCore {
             slots[slot].allocation?.permits(sent.peer.ip, now: now) ?? false
         else { return counters.drop(.noPermission) }
         // The address was judged when it got its permission; of the server's own addresses the port counts as well.
-        guard sent.peer.port != 0, !isOwnService(sent.peer) else { return counters.drop(.deniedPeer) }
+        guard sent.peer.port != 0, !isClosedEnd(sent.peer) else { return counters.drop(.deniedPeer) }
         guard slots[slot].allocation?.mayRelay(sent.data.count, now: now) ?? false else {
             return counters.drop(.bandwidth)
         }
@@ -95,6 +100,7 @@ extension RelayCore {
         guard let relayed = slots[slot].allocation?[peer.ip.family], relayed.expires > now,
             slots[slot].allocation?.permits(peer.ip, now: now) ?? false
         else { return counters.drop(.noPermission) }
+        guard !isClosedEnd(peer) else { return counters.drop(.deniedPeer) }
         let channel = slots[slot].allocation?.channel(of: peer, now: now)
         let isLimited = slots[slot].allocation?.isLimited ?? false
         let train = outbox.train(.client(client), to: client.address)

@@ -108,15 +108,15 @@ extension RelayCore {
 
     /// Whether a peer may get a channel.
     private func mayReach(_ peer: SocketAddress) -> Bool {
-        mayPermit(peer.ip) && !isOwnService(peer)
+        mayPermit(peer.ip) && !isClosedEnd(peer)
     }
 
-    /// Whether a peer is one of the server's own ends that it does not relay: its address may have a permission, for the sake of its
-    /// other clients.
+    /// Whether a peer is at the relayed address but no allocation's: the address may have a permission, for the sake of the
+    /// server's other clients, and whatever else listens there stays closed.
     @inline(__always)
-    func isOwnService(_ peer: SocketAddress) -> Bool {
-        isRelayed(peer.ip) && !configuration.ports.contains(peer.port)
-            && !configuration.peers.names(peer.ip)
+    func isClosedEnd(_ peer: SocketAddress) -> Bool {
+        guard isRelayed(peer.ip), let own = configuration.relayed(peer.ip.family) else { return false }
+        return !ledger.isOpen(SocketAddress(ip: own.local, port: peer.port)) && !configuration.peers.names(peer.ip)
     }
 
     @inline(__always)

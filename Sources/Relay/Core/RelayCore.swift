@@ -200,7 +200,10 @@ public struct RelayCore: ~Copyable, Sendable {
         slots[slot].generation += 1
         slots[slot].scheduled = .distantFuture
         slotOfClient[allocation.client] = slot
-        for relayed in allocation.relayed { slotOfSocket[relayed.socket] = slot }
+        for relayed in allocation.relayed {
+            slotOfSocket[relayed.socket] = slot
+            ledger.openPort(relayed.local)
+        }
         counters.allocationsMade += 1
         schedule(slot)
     }

@@ -186,6 +186,16 @@ public final class RelayLedger: Sendable {
         state.withLock { $0.ports[address.ip]?.give(address.port) }
     }
 
+    /// Notes that an allocation relays at an end, until its port is given back.
+    func openPort(_ address: SocketAddress) {
+        state.withLock { $0.ports[address.ip]?.open(address.port) }
+    }
+
+    /// Whether an allocation, of whichever core, relays at an end.
+    func isOpen(_ address: SocketAddress) -> Bool {
+        state.withLock { $0.ports[address.ip]?.isOpen(address.port) ?? false }
+    }
+
     /// How many ports of a relayed address are free.
     func freePorts(at ip: IPAddress) -> Int {
         state.withLock { $0.ports[ip]?.freeCount ?? 0 }
