@@ -47,6 +47,67 @@ struct RelayHostileTests {
         #expect(callers[0].answer(to: STUNMessage(.request, transactionID: callers[0].newID()).encoded()) != nil)
     }
 
+    @Test(
+        "who has an allocation is no better source of a flood than another, and is not harmed by one",
+        arguments: [STUNMessage.Method.binding, .allocate, .refresh, .createPermission, .channelBind])
+    func floodInAName(method: STUNMessage.Method) {
+        var configuration = RelayBench.configuration()
+        configuration.limits.unprovenBurst = 20
+        configuration.limits.unprovenPerSecond = 1
+        let bench = RelayBench(configuration)
+        let caller = RelayCaller(bench)
+        #expect(caller.allocate() != nil)
+        let bare = STUNMessage(.request, method, transactionID: caller.newID())
+        // Without a proof, with a false one, and with one that is malformed.
+        let liar = RelayCaller(bench, caller.client, LongTermCredentials(username: "alice", password: "guessed"))
+        let requests = [bare.encoded(), liar.signed(bare), caller.signed(bare, nonce: Array("obMatJos2".utf8))]
+        let answers = (0..<300).reduce(0) { $0 + bench.send(requests[$1 % 3], from: caller.client).count }
+        #expect(answers <= 40)
+        #expect(bench.core.metrics.dropped(.rate) + answers == 300 && bench.core.metrics.dropped(.rate) >= 260)
+        #expect(caller.ask(.refresh)?.messageClass == .success)
+    }
+
+    @Test("a flood in a client's name does not keep a new nonce from it")
+    func nonceInAFlood() {
+        var configuration = RelayBench.configuration()
+        configuration.limits.unprovenBurst = 20
+        configuration.limits.unprovenPerSecond = 1
+        configuration.nonceLifetime = .seconds(60)
+        let bench = RelayBench(configuration)
+        let caller = RelayCaller(bench)
+        #expect(caller.allocate() != nil)
+        bench.pass(.seconds(120))
+        let bare = STUNMessage(.request, .refresh, transactionID: caller.newID()).encoded()
+        for _ in 0..<300 { bench.send(bare, from: caller.client) }
+        #expect(bench.send(bare, from: caller.client).isEmpty)
+        #expect(caller.ask(.refresh)?.code == 438)
+        // That is bounded as well: signed requests of long ago can be sent again by others.
+        let old = caller.signed(STUNMessage(.request, .refresh, transactionID: caller.newID()))
+        #expect((0..<300).map { _ in bench.send(old, from: caller.client).count }.reduce(0, +) < 25)
+    }
+
+    @Test("ports that are reserved again and again are not more than a quota")
+    func reservations() throws {
+        let bench = RelayBench()
+        let free = bench.core.ledger.freePorts(at: RelayBench.relayedV4)
+        let caller = RelayCaller(bench)
+        var token: [UInt8]?
+        for _ in 0..<500 {
+            let answer = caller.ask(.allocate) { message in
+                message.attributes.append(Self.udp)
+                message.attributes.append(STUNAttribute(.evenPort, [0x80]))
+            }
+            token = try #require(answer?.first(.reservationToken))
+            #expect(caller.ask(.refresh) { $0.append(.lifetime, UInt32(0)) }?.lifetime == 0)
+        }
+        #expect(bench.core.ledger.freePorts(at: RelayBench.relayedV4) == free)
+        let late = caller.ask(.allocate) { message in
+            message.attributes.append(Self.udp)
+            message.attributes.append(STUNAttribute(.reservationToken, token ?? []))
+        }
+        #expect(late?.code == 508)
+    }
+
     /// What goes over the wire for a payload over IPv4 and over IPv6.
     private static func onWire(_ count: Int, v6: Bool) -> Int { count + (v6 ? 48 : 28) }
 

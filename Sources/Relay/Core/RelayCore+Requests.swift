@@ -28,15 +28,24 @@ extension RelayCore {
         guard message.messageClass == .request else { return counters.drop(.unexpected) }
         let method = message.method
         guard method == .binding || Self.allocationMethods.contains(method) else { return counters.drop(.unexpected) }
-        // Who has an allocation has proved who it is, and must not be kept from refreshing it by a flood in its name.
-        let isLimited = slotOfClient[client] == nil
-        guard !isLimited || ledger.takeUnproven(client.address.ip, now: now) else { return counters.drop(.rate) }
+        // Whoever it says it is may be somebody else while that is not proved, so that each answer until then counts. Strangers pay
+        // before anything is looked at. Where there is an allocation the proof is looked at first: a flood in its client's name must
+        // not keep that client from refreshing it.
+        let (ip, isStranger) = (client.address.ip, method == .binding || slotOfClient[client] == nil)
+        guard !isStranger || ledger.takeUnproven(ip, now: now) else { return counters.drop(.rate) }
         counters.requests[method.rawValue, default: 0] += 1
         var request = Request(client: client, message: message, byteCount: bytes.byteCount)
         if method == .binding { return answerBinding(request, now: now, into: outbox) }
         guard !configuration.users.isEmpty else { return refuse(request, .forbidden, into: outbox) }
-        guard authenticate(&request, bytes, now: now, into: outbox) else { return }
-        if isLimited { ledger.giveUnproven(client.address.ip, now: now) }
+        if let failure = prove(&request, bytes, now: now) {
+            // Who knows the password needs a new nonce each hour, and gets it from an allowance that a flood without it leaves alone.
+            guard isStranger || ledger.takeUnproven(ip, knowsKey: failure == .staleNonce, now: now) else {
+                return counters.drop(.rate)
+            }
+            if failure == .badRequest { return refuse(request, failure, into: outbox) }
+            return challenge(request, failure, now: now, into: outbox)
+        }
+        if isStranger { ledger.giveUnproven(ip, now: now) }
         // RFC 8489 §6.3.1: after the check of who asks.
         let unknown = message.unknownRequired(known: Self.knownAttributes)
         guard unknown.isEmpty else { return refuse(request, unknown: unknown, into: outbox) }
@@ -69,37 +78,23 @@ extension RelayCore {
     /// The ways to make a key, the better one first, as PASSWORD-ALGORITHMS lists them (RFC 8489 §14.11): number, no parameters.
     static let passwordAlgorithms: [UInt8] = [0, 2, 0, 0, 0, 1, 0, 0]
 
-    /// Checks who sent a request, and answers it where that is not proved.
-    private mutating func authenticate(
-        _ request: inout Request, _ bytes: RawSpan, now: Timestamp, into outbox: RelayOutbox
-    ) -> Bool {
+    /// Checks who sent a request; what it is to be refused with where that is not proved.
+    private func prove(_ request: inout Request, _ bytes: RawSpan, now: Timestamp) -> STUNErrorCode? {
         let message = request.message
-        guard let integrity = message.integrityAlgorithm else {
-            challenge(request, .unauthenticated, now: now, into: outbox)
-            return false
-        }
+        guard let integrity = message.integrityAlgorithm else { return .unauthenticated }
         guard let nonce = message.first(.nonce), message.first(.realm) != nil,
             message.first(.username) != nil || message.first(.userhash) != nil,
             let algorithm = passwordAlgorithm(of: message, nonce: nonce)
-        else {
-            refuse(request, .badRequest, into: outbox)
-            return false
-        }
+        else { return .badRequest }
         guard let user = user(of: message, now: now),
             let key = key(of: user, algorithm, proving: message, bytes, integrity)
-        else {
-            challenge(request, .unauthenticated, now: now, into: outbox)
-            return false
-        }
-        guard nonces.isValid(nonce, for: request.client, now: now) else {
-            challenge(request, .staleNonce, now: now, into: outbox)
-            return false
-        }
+        else { return .unauthenticated }
+        guard nonces.isValid(nonce, for: request.client, now: now) else { return .staleNonce }
         request.user = user
         // RFC 8489 §9.2.4: the older proof answers who knows the older way alone.
         let isOld = message.first(.passwordAlgorithm) == nil && message.first(.passwordAlgorithms) == nil
         request.integrity = STUNIntegrity(key: key, algorithm: isOld ? .sha1 : .sha256)
-        return true
+        return nil
     }
 
     /// The way that a request's key was made; `nil` where what it says of that was tampered with.

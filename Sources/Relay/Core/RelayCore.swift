@@ -231,6 +231,7 @@ public struct RelayCore: ~Copyable, Sendable {
         guard let allocation = slots[slot].allocation else { return }
         slots[slot].allocation = nil
         slotOfClient[allocation.client] = nil
+        if let token = allocation.reservationToken { ledger.cancelReservation(token) }
         freeSlots.append(slot)
         ledger.release(account: allocation.account, address: allocation.client.address.ip)
     }

@@ -136,23 +136,24 @@ public final class RelayLedger: Sendable {
 
     // MARK: - Requests that prove nothing
 
-    /// Takes one request's worth from an address; whether it had as much.
-    func takeUnproven(_ address: IPAddress, now: Timestamp) -> Bool {
-        withUnproven(address, now) { $0.take(1, now: now) }
+    /// Takes one request's worth from an address; whether it had as much. There is another allowance for requests that somebody
+    /// signed who knows the key, be it long ago.
+    func takeUnproven(_ address: IPAddress, knowsKey: Bool = false, now: Timestamp) -> Bool {
+        withUnproven(address, knowsKey, now) { $0.take(1, now: now) }
     }
 
     /// Gives it back, because the request proved who it comes from.
     func giveUnproven(_ address: IPAddress, now: Timestamp) {
-        withUnproven(address, now) { $0.give(1) }
+        withUnproven(address, false, now) { $0.give(1) }
     }
 
     private func withUnproven<Result: Sendable>(
-        _ address: IPAddress, _ now: Timestamp, _ body: (inout TokenBucket) -> Result
+        _ address: IPAddress, _ knowsKey: Bool, _ now: Timestamp, _ body: (inout TokenBucket) -> Result
     ) -> Result {
         let address = Self.quotaAddress(address)
         return state.withLock { state in
             // A multiplication mixes upward, the shift brings what it mixed down: enough where nobody knows the salt.
-            var hash = (address.low ^ state.salt) &* 0x9E37_79B9_7F4A_7C15
+            var hash = (address.low ^ (knowsKey ? ~state.salt : state.salt)) &* 0x9E37_79B9_7F4A_7C15
             hash = (hash ^ hash >> 29 ^ address.high ^ state.salt) &* 0xBF58_476D_1CE4_E5B9
             let index = Int((hash ^ hash >> 32) % UInt64(Self.unprovenBuckets))
             var bucket =
@@ -217,18 +218,28 @@ public final class RelayLedger: Sendable {
     func redeem(_ token: UInt64, now: Timestamp) -> SocketAddress? {
         state.withLock { state in
             Self.expireReservations(&state, now)
-            return state.reservations.removeValue(forKey: token)?.address
+            guard let reservation = state.reservations.removeValue(forKey: token) else { return nil }
+            state.tokens.removeAll { $0 == token }
+            return reservation.address
+        }
+    }
+
+    /// Gives a reserved port back whose token was not used: the allocation that it came with is gone, and whoever makes one after the
+    /// other must not hold more ports than its quota.
+    func cancelReservation(_ token: UInt64) {
+        state.withLock { state in
+            guard let reservation = state.reservations.removeValue(forKey: token) else { return }
+            state.tokens.removeAll { $0 == token }
+            state.ports[reservation.address.ip]?.give(reservation.address.port)
         }
     }
 
     private static func expireReservations(_ state: inout State, _ now: Timestamp) {
         var expired = 0
         for token in state.tokens {
-            if let reservation = state.reservations[token] {
-                guard reservation.expires <= now else { break }
-                state.reservations[token] = nil
-                state.ports[reservation.address.ip]?.give(reservation.address.port)
-            }
+            guard let reservation = state.reservations[token], reservation.expires <= now else { break }
+            state.reservations[token] = nil
+            state.ports[reservation.address.ip]?.give(reservation.address.port)
             expired += 1
         }
         if expired > 0 { state.tokens.removeFirst(expired) }
