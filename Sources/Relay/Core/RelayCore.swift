@@ -46,9 +46,6 @@ public struct RelayCore: ~Copyable, Sendable {
     /// An allocation's place.
     struct Slot: Sendable {
         var allocation: RelayAllocation?
-        var generation: UInt64 = 0
-        /// The deadline of the entry that counts.
-        var scheduled = Timestamp.distantFuture
     }
 
     /// How the server behaves.
@@ -135,16 +132,14 @@ public struct RelayCore: ~Copyable, Sendable {
 
     /// Tells that time has passed. Early and repeated calls are harmless.
     public mutating func handleTimeout(now: Timestamp) {
-        while let entry = deadlines.popDue(now) {
-            guard slots[entry.slot].generation == entry.generation, slots[entry.slot].scheduled == entry.deadline,
-                let relayed = slots[entry.slot].allocation?.relayed
-            else { continue }
-            for one in relayed where one.expires <= now { removeRelayed(one.local.ip.family, of: entry.slot) }
-            if slots[entry.slot].allocation?.relayed.isEmpty ?? false {
+        while let slot = deadlines.popDue(now) {
+            guard let relayed = slots[slot].allocation?.relayed else { continue }
+            for one in relayed where one.expires <= now { removeRelayed(one.local.ip.family, of: slot) }
+            if slots[slot].allocation?.relayed.isEmpty ?? false {
                 counters.allocationsExpired += 1
-                removeAllocation(entry.slot)
+                removeAllocation(slot)
             } else {
-                schedule(entry.slot, replacing: true)
+                schedule(slot)
             }
         }
     }
@@ -197,8 +192,6 @@ public struct RelayCore: ~Copyable, Sendable {
         let slot = freeSlots.popLast() ?? slots.count
         if slot == slots.count { slots.append(Slot()) }
         slots[slot].allocation = allocation
-        slots[slot].generation += 1
-        slots[slot].scheduled = .distantFuture
         slotOfClient[allocation.client] = slot
         for relayed in allocation.relayed {
             slotOfSocket[relayed.socket] = slot
@@ -208,13 +201,9 @@ public struct RelayCore: ~Copyable, Sendable {
         schedule(slot)
     }
 
-    /// Has a slot looked at when the first of its addresses runs out, unless that happens anyway before.
-    mutating func schedule(_ slot: Int, replacing: Bool = false) {
-        guard let expiry = slots[slot].allocation?.earliestExpiry, replacing || expiry < slots[slot].scheduled else {
-            return
-        }
-        slots[slot].scheduled = expiry
-        deadlines.insert(.init(deadline: expiry, slot: slot, generation: slots[slot].generation))
+    /// Has a slot looked at when the first of its addresses runs out.
+    mutating func schedule(_ slot: Int) {
+        deadlines.set(slot, slots[slot].allocation?.earliestExpiry)
     }
 
     mutating func removeRelayed(_ family: IPAddress.Family, of slot: Int) {
@@ -230,6 +219,7 @@ public struct RelayCore: ~Copyable, Sendable {
         removeRelayed(.v6, of: slot)
         guard let allocation = slots[slot].allocation else { return }
         slots[slot].allocation = nil
+        deadlines.set(slot, nil)
         slotOfClient[allocation.client] = nil
         if let token = allocation.reservationToken { ledger.cancelReservation(token) }
         freeSlots.append(slot)
