@@ -263,15 +263,52 @@ struct RelayServerTests {
         }
     }
 
-    @Test("a stream's message ends where it says")
-    func framing() {
-        func frame(_ bytes: [UInt8]) -> StreamFraming.Frame { StreamFraming.frame(bytes.span.bytes, at: 0) }
-        #expect(frame([]) == .incomplete && frame([0, 1, 0]) == .incomplete && frame([0x40]) == .incomplete)
-        #expect(frame([0, 1, 0, 8]) == .message(28) && frame([0, 1, 0, 7]) == .invalid)
-        #expect(frame([0x40, 0, 0, 0]) == .message(4) && frame([0x4F, 0, 0, 5]) == .message(12))
-        #expect(frame([0x40, 0, 255, 255]) == .message(65_540))
-        for first in [4, 20, 0x50, 0x80, 255] as [UInt8] {
-            #expect(frame([first]) == .invalid && frame([first, 0, 0, 0]) == .invalid)
+    /// What a stream without an allocation may bring.
+    enum Idle: CaseIterable {
+        case silence
+        case rubbish
+        case indications
+        case channelData
+
+        var bytes: [UInt8] {
+            let id = STUNTransactionID(high: 1, low: 1)
+            return switch self {
+            case .silence: []
+            // Framed like STUN, without its cookie.
+            case .rubbish: [0, 1, 0, 0] + [UInt8](repeating: 7, count: 16)
+            case .indications: STUNMessage(.indication, transactionID: id).encoded()
+            case .channelData: [0x40, 0, 0, 0]
+            }
+        }
+    }
+
+    @Test("a stream that asks for nothing is closed in time, whatever else it brings", arguments: Idle.allCases)
+    func idleStreams(kind: Idle) async throws {
+        var configuration = Self.configuration(loops: 1)
+        configuration.tcp = [SocketAddress(ip: .loopbackV4, port: 0)]
+        configuration.relay.limits.streamSilence = .milliseconds(400)
+        try await withServer(configuration) { server, loop in
+            let address = try #require(server.tcpAddresses.first)
+            let idle = try StreamClient(loop, address, nil, name: "")
+            let asking = try StreamClient(loop, address, nil, name: "")
+            let request = STUNMessage(.request, transactionID: STUNTransactionID(high: 2, low: 2)).encoded()
+            let begin = loop.now
+            let timer = Mutex<LoopTimer?>(nil)
+            let tick = loop.makeTimer {
+                idle.send(kind.bytes)
+                asking.send(request)
+                timer.withLock { $0 }?.arm(at: loop.now + .milliseconds(20))
+            }
+            timer.withLock { $0 = tick }
+            tick.arm(at: begin)
+            await idle.closed()
+            timer.withLock { $0?.cancel() }
+            let lasted = loop.now - begin
+            #expect(lasted >= .milliseconds(400) && lasted < .seconds(5))
+            // Who asks is answered all the while.
+            while await server.metrics().streams > 1 {}
+            #expect(await server.metrics().streams == 1)
+            #expect(await asking.next()?.messageClass == .success)
         }
     }
 }

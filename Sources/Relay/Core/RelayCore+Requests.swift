@@ -62,6 +62,16 @@ extension RelayCore {
         }
     }
 
+    /// Whether bytes are a request that a server has to do with, whatever the answer.
+    static func isRequest(_ bytes: RawSpan) -> Bool {
+        // RFC 8489 §5: a request of these methods begins so; data, which comes more often, does not.
+        guard bytes.byte(at: 0) == 0, (bytes.byte(at: 1) ?? 0xFF) & 0x10 == 0,
+            let message = try? STUNMessage(decoding: bytes), message.messageClass == .request,
+            message.fingerprint != .invalid
+        else { return false }
+        return message.method == .binding || allocationMethods.contains(message.method)
+    }
+
     private static let allocationMethods: Set<STUNMessage.Method> = [
         .allocate, .refresh, .createPermission, .channelBind,
     ]

@@ -54,7 +54,8 @@ public struct RelayCore: ~Copyable, Sendable {
     let nonces: RelayNonce
     /// The numbers that channels may have.
     let channelNumbers: ClosedRange<UInt16>
-    let lastChannelByte: UInt8
+    /// What ChannelData may begin with.
+    let channelBytes: ClosedRange<UInt8>
     var entropy: Entropy
 
     var slots: [Slot] = []
@@ -78,7 +79,7 @@ public struct RelayCore: ~Copyable, Sendable {
         var features: STUNSecurityFeatures = .passwordAlgorithms
         if configuration.users.takesUserhash { features.insert(.usernameAnonymity) }
         channelNumbers = configuration.acceptsOlderChannels ? 0x4000...0x7FFF : ChannelData.numbers
-        lastChannelByte = UInt8(channelNumbers.upperBound >> 8)
+        channelBytes = UInt8(channelNumbers.lowerBound >> 8)...UInt8(channelNumbers.upperBound >> 8)
         nonces = RelayNonce(key: ledger.nonceKey, features: features, lifetime: configuration.nonceLifetime)
     }
 
@@ -103,7 +104,7 @@ public struct RelayCore: ~Copyable, Sendable {
             offset += segment
             // RFC 7983 §7: the first byte tells.
             switch packet.byte(at: 0) ?? 255 {
-            case 64...lastChannelByte:
+            case channelBytes:
                 relayChannelData(packet, from: client, now: now, lane: &lane, into: outbox)
             case 0...3:
                 lane = Lane()
