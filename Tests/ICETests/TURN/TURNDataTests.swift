@@ -249,7 +249,8 @@ struct TURNDataTests {
 
     @Test(
         "a stream of something else is broken, as soon as that shows",
-        arguments: [[22, 3, 3, 0], [0, 1, 0, 3], [0x50, 0, 0, 0], [255, 0, 0, 0], [4], [20], [0x50], [0x80], [255]] as [[UInt8]])
+        arguments: [[22, 3, 3, 0], [0, 1, 0, 3], [0x50, 0, 0, 0], [255, 0, 0, 0], [4], [20], [0x50], [0x80], [255]]
+            as [[UInt8]])
     func brokenStream(start: [UInt8]) {
         var reader = TURNStreamReader()
         reader.append(start.span.bytes)
