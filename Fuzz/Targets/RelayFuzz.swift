@@ -3,8 +3,8 @@ import ICE
 import Relay
 import Wire
 
-/// A STUN and TURN server gets what strangers, a client with an allocation, and peers send, as steps; messages of the client that can
-/// be read also as one who knows the password proves them.
+/// A STUN and TURN server gets what strangers, a client with an allocation, and peers send, as steps; messages of the
+/// client that can be read also as one who knows the password proves them.
 enum RelayFuzz {
     private static let realm = "r"
     private static let user = LongTermCredentials(username: "u", password: "p")

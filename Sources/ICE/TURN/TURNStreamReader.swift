@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Cuts a stream of bytes between a TURN client and its server into messages (RFC 8656 §12.5, RFC 8489 §6.2.2): both kinds
-/// tell their length in the header, and nothing else may come.
+/// Cuts a stream of bytes between a TURN client and its server into messages (RFC 8656 §12.5, RFC 8489 §6.2.2): both
+/// kinds tell their length in the header, and nothing else may come.
 ///
 /// After each ``append(_:)`` take all messages; what is left is less than one, at most 64 KiB.
 public struct TURNStreamReader: Sendable {
@@ -16,8 +16,8 @@ public struct TURNStreamReader: Sendable {
     /// A buffer that is larger than this is not kept while nothing waits in it.
     private static let keptCapacity = 4096
 
-    /// A reader at the start of a stream. ChannelData begins with 64 to 79 (RFC 8656 §12), or with more where a server takes the
-    /// numbers from before as well.
+    /// A reader at the start of a stream. ChannelData begins with 64 to 79 (RFC 8656 §12), or with more where a server
+    /// takes the numbers from before as well.
     public init(channelBytes: ClosedRange<UInt8> = 0x40...0x4F) {
         self.channelBytes = channelBytes
     }

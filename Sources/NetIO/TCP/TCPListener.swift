@@ -21,11 +21,12 @@ public final class TCPListener: Sendable {
     private static let backlog: Int32 = 512
     /// How many are taken in one turn, so that others have theirs.
     private static let perTurn = 64
-    /// How long nothing is taken where the system has no room for another one: the connection that waits would otherwise have the
-    /// loop try without end.
+    /// How long nothing is taken where the system has no room for another one: the connection that waits would
+    /// otherwise have the loop try without end.
     private static let pauseTime = Duration.milliseconds(100)
 
-    /// Listens at an address; port 0 lets the system choose one. At most `limit` bytes wait in each connection for the kernel.
+    /// Listens at an address; port 0 lets the system choose one. At most `limit` bytes wait in each connection for the
+    /// kernel.
     public init(
         bind address: SocketAddress, on loop: EventLoop, limit: Int = 1 << 20, onAccept: @escaping AcceptHandler
     ) throws(NetIOError) {

@@ -88,8 +88,8 @@ extension RelayCore {
 
     // MARK: - From peers
 
-    /// Takes datagrams that a peer sent to a relayed address, `segment` bytes each, the last perhaps shorter; one of no bytes is a
-    /// datagram too (RFC 8656 §11.3, §12.7).
+    /// Takes datagrams that a peer sent to a relayed address, `segment` bytes each, the last perhaps shorter; one of no
+    /// bytes is a datagram too (RFC 8656 §11.3, §12.7).
     public mutating func receiveFromPeer(
         _ bytes: RawSpan, segment: Int, at socket: RelaySocketID, from peer: SocketAddress, now: Timestamp,
         into outbox: RelayOutbox
@@ -151,8 +151,8 @@ extension RelayCore {
         train.packets.append(maximumLength: length) { DataIndication.writeData(packet, from: peer, id, into: $0) }
     }
 
-    /// An ICMP error came for a datagram that a relayed socket had sent to `peer` (RFC 8656 §11.5). `information` is the MTU where
-    /// that was too small.
+    /// An ICMP error came for a datagram that a relayed socket had sent to `peer` (RFC 8656 §11.5). `information` is
+    /// the MTU where that was too small.
     public mutating func receivePeerError(
         type: UInt8, code: UInt8, information: UInt32, at socket: RelaySocketID, about peer: SocketAddress,
         now: Timestamp, into outbox: RelayOutbox

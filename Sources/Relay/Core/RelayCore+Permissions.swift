@@ -78,7 +78,8 @@ extension RelayCore {
         return slots[slot].allocation?.hasRoom(forPermissions: peers, limit: limit, now: now) ?? false
     }
 
-    /// The peer that an attribute names, if the allocation can reach it and may. A permission is for an address, whatever the port.
+    /// The peer that an attribute names, if the allocation can reach it and may. A permission is for an address,
+    /// whatever the port.
     private func peer(
         _ value: [UInt8], of request: Request, _ slot: Int, isWhole: Bool
     ) throws(STUNErrorCode) -> SocketAddress {
@@ -98,8 +99,8 @@ extension RelayCore {
         return !isOwn(ip) && configuration.peers.allows(ip)
     }
 
-    /// Whether packets to an address end up at the server's own host, whatever dress it wears: what is said of ranges does not open
-    /// that.
+    /// Whether packets to an address end up at the server's own host, whatever dress it wears: what is said of ranges
+    /// does not open that.
     private func isOwn(_ ip: IPAddress) -> Bool {
         if ledger.isOwn(ip.withoutScope) { return true }
         guard let inner = RelayPeerPolicy.embeddedV4(ip) else { return false }
@@ -111,8 +112,8 @@ extension RelayCore {
         mayPermit(peer.ip) && !isClosedEnd(peer)
     }
 
-    /// Whether a peer is at the relayed address but no allocation's: the address may have a permission, for the sake of the
-    /// server's other clients, and whatever else listens there stays closed.
+    /// Whether a peer is at the relayed address but no allocation's: the address may have a permission, for the sake of
+    /// the server's other clients, and whatever else listens there stays closed.
     @inline(__always)
     func isClosedEnd(_ peer: SocketAddress) -> Bool {
         guard isRelayed(peer.ip), let own = configuration.relayed(peer.ip.family) else { return false }

@@ -28,9 +28,9 @@ extension RelayCore {
         guard message.messageClass == .request else { return counters.drop(.unexpected) }
         let method = message.method
         guard method == .binding || Self.allocationMethods.contains(method) else { return counters.drop(.unexpected) }
-        // Whoever it says it is may be somebody else while that is not proved, so that each answer until then counts. Strangers pay
-        // before anything is looked at. Where there is an allocation the proof is looked at first: a flood in its client's name must
-        // not keep that client from refreshing it.
+        // Whoever it says it is may be somebody else while that is not proved, so that each answer until then counts.
+        // Strangers pay before anything is looked at. Where there is an allocation the proof is looked at first: a
+        // flood in its client's name must not keep that client from refreshing it.
         let (ip, isStranger) = (client.address.ip, method == .binding || slotOfClient[client] == nil)
         guard !isStranger || ledger.takeUnproven(ip, now: now) else { return counters.drop(.rate) }
         counters.requests[method.rawValue, default: 0] += 1
@@ -38,7 +38,8 @@ extension RelayCore {
         if method == .binding { return answerBinding(request, now: now, into: outbox) }
         guard !configuration.users.isEmpty else { return refuse(request, .forbidden, into: outbox) }
         if let failure = prove(&request, bytes, now: now) {
-            // Who knows the password needs a new nonce each hour, and gets it from an allowance that a flood without it leaves alone.
+            // Who knows the password needs a new nonce each hour, and gets it from an allowance that a flood without it
+            // leaves alone.
             guard isStranger || ledger.takeUnproven(ip, knowsKey: failure == .staleNonce, now: now) else {
                 return counters.drop(.rate)
             }
@@ -76,7 +77,8 @@ extension RelayCore {
         .allocate, .refresh, .createPermission, .channelBind,
     ]
 
-    /// What requests about allocations may hold that must be understood. DONT-FRAGMENT is, since sockets can be told so.
+    /// What requests about allocations may hold that must be understood. DONT-FRAGMENT is, since sockets can be told
+    /// so.
     private static let knownAttributes: Set<STUNAttribute.Kind> = [
         .username, .userhash, .realm, .nonce, .passwordAlgorithm, .messageIntegrity, .messageIntegritySHA256,
         .channelNumber, .lifetime, .xorPeerAddress, .data, .requestedAddressFamily, .evenPort, .requestedTransport,
@@ -85,7 +87,8 @@ extension RelayCore {
 
     // MARK: - Who asks (RFC 8489 §9.2.4)
 
-    /// The ways to make a key, the better one first, as PASSWORD-ALGORITHMS lists them (RFC 8489 §14.11): number, no parameters.
+    /// The ways to make a key, the better one first, as PASSWORD-ALGORITHMS lists them (RFC 8489 §14.11): number, no
+    /// parameters.
     static let passwordAlgorithms: [UInt8] = [0, 2, 0, 0, 0, 1, 0, 0]
 
     /// Checks who sent a request; what it is to be refused with where that is not proved.
@@ -179,12 +182,12 @@ extension RelayCore {
     /// Bytes that IP and UDP add to a message.
     private static func overhead(_ ip: IPAddress) -> Int { ip.family == .v4 ? 28 : 48 }
 
-    /// How many times as large as a request that proves nothing its answer may be on the wire: what somebody who writes another's
-    /// address into his packets gains by that.
+    /// How many times as large as a request that proves nothing its answer may be on the wire: what somebody who writes
+    /// another's address into his packets gains by that.
     static let amplification = 3
 
-    /// Sends an answer, from another of the server's ends or to another of the client's ports where that is wanted. To who has proved
-    /// nothing goes no more than ``amplification`` allows: what can be left out is left out.
+    /// Sends an answer, from another of the server's ends or to another of the client's ports where that is wanted. To
+    /// who has proved nothing goes no more than ``amplification`` allows: what can be left out is left out.
     mutating func send(
         _ answer: STUNMessage, to request: Request, from server: SocketAddress? = nil, port: UInt16? = nil,
         into outbox: RelayOutbox

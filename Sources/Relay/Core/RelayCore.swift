@@ -13,10 +13,10 @@ public import Wire
 
 /// A STUN and TURN server (RFC 8489, RFC 8656, RFC 5780) as a value without I/O.
 ///
-/// It is fed datagrams or the messages of streams with their 5-tuple, datagrams from peers with the relayed socket that they came to,
-/// and the time. What it wants sent it puts into the outbox that comes with each call; after the call the driver also asks for
-/// ``nextCommand()`` until there is none, and arms a timer for ``nextDeadline``. Relaying data allocates no memory. Whoever proves
-/// nothing leaves nothing behind.
+/// It is fed datagrams or the messages of streams with their 5-tuple, datagrams from peers with the relayed socket that
+/// they came to, and the time. What it wants sent it puts into the outbox that comes with each call; after the call the
+/// driver also asks for ``nextCommand()`` until there is none, and arms a timer for ``nextDeadline``. Relaying data
+/// allocates no memory. Whoever proves nothing leaves nothing behind.
 public struct RelayCore: ~Copyable, Sendable {
     /// A request for an allocation that waits for its sockets.
     struct Pending: Sendable {
@@ -92,7 +92,8 @@ public struct RelayCore: ~Copyable, Sendable {
 
     // MARK: - Input
 
-    /// Takes what came from a client: datagrams of `segment` bytes each, the last perhaps shorter, or one message of a stream.
+    /// Takes what came from a client: datagrams of `segment` bytes each, the last perhaps shorter, or one message of a
+    /// stream.
     public mutating func receive(
         _ bytes: RawSpan, segment: Int, from client: RelayClient, now: Timestamp, into outbox: RelayOutbox
     ) {

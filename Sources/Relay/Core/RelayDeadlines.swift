@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Wire
 
-/// When allocations have to be looked at, earliest first: a binary heap with one entry for each slot at most, which is moved when its
-/// allocation is refreshed and taken out when it ends. So it is never larger than what it is for.
+/// When allocations have to be looked at, earliest first: a binary heap with one entry for each slot at most, which is
+/// moved when its allocation is refreshed and taken out when it ends. So it is never larger than what it is for.
 struct RelayDeadlines: Sendable {
     private struct Entry: Sendable {
         var deadline: Timestamp

@@ -2,8 +2,8 @@
 internal import ICE
 public import Wire
 
-/// A STUN and TURN server as one of the machines of a simulated network: the core that ships, with every socket that it asks for.
-/// It costs an array a packet, which a driver with real sockets does not.
+/// A STUN and TURN server as one of the machines of a simulated network: the core that ships, with every socket that it
+/// asks for. It costs an array a packet, which a driver with real sockets does not.
 public struct RelayHost: ~Copyable, SansIO {
     /// What happens besides datagrams.
     public enum Event: Hashable, Sendable {

@@ -3,8 +3,8 @@ internal import ICE
 internal import Synchronization
 public import Wire
 
-/// What the cores of one server share: ports, quotas, reservations, and what addresses may ask that prove nothing. One core after
-/// the other uses it, so that clients cannot multiply what they get by the number of cores.
+/// What the cores of one server share: ports, quotas, reservations, and what addresses may ask that prove nothing. One
+/// core after the other uses it, so that clients cannot multiply what they get by the number of cores.
 public final class RelayLedger: Sendable {
     /// A port that waits for the client that has its token (RFC 8656 §7.2).
     private struct Reservation: Sendable {
@@ -30,8 +30,8 @@ public final class RelayLedger: Sendable {
 
     /// How long a port is reserved: at least 30 seconds (RFC 8656 §7.2), and a second for who counts from the answer.
     private static let reservationTime = Duration.seconds(31)
-    /// Buckets for addresses that prove nothing. They are found by a keyed hash and shared where two hashes agree: a flood from
-    /// forged addresses takes no memory.
+    /// Buckets for addresses that prove nothing. They are found by a keyed hash and shared where two hashes agree: a
+    /// flood from forged addresses takes no memory.
     private static let unprovenBuckets = 8192
 
     let limits: RelayLimits
@@ -136,8 +136,8 @@ public final class RelayLedger: Sendable {
 
     // MARK: - Requests that prove nothing
 
-    /// Takes one request's worth from an address; whether it had as much. There is another allowance for requests that somebody
-    /// signed who knows the key, be it long ago.
+    /// Takes one request's worth from an address; whether it had as much. There is another allowance for requests that
+    /// somebody signed who knows the key, be it long ago.
     func takeUnproven(_ address: IPAddress, knowsKey: Bool = false, now: Timestamp) -> Bool {
         withUnproven(address, knowsKey, now) { $0.take(1, now: now) }
     }
@@ -224,8 +224,8 @@ public final class RelayLedger: Sendable {
         }
     }
 
-    /// Gives a reserved port back whose token was not used: the allocation that it came with is gone, and whoever makes one after the
-    /// other must not hold more ports than its quota.
+    /// Gives a reserved port back whose token was not used: the allocation that it came with is gone, and whoever makes
+    /// one after the other must not hold more ports than its quota.
     func cancelReservation(_ token: UInt64) {
         state.withLock { state in
             guard let reservation = state.reservations.removeValue(forKey: token) else { return }

@@ -42,8 +42,8 @@ struct RelayPorts: Sendable {
         return port
     }
 
-    /// Notes that an allocation relays at a port that was taken. Until then somebody else on the host may have it: a port that is only
-    /// reserved, or that could not be bound.
+    /// Notes that an allocation relays at a port that was taken. Until then somebody else on the host may have it: a
+    /// port that is only reserved, or that could not be bound.
     mutating func open(_ port: UInt16) {
         guard range.contains(port) else { return }
         isOpen[Int(port - range.lowerBound)] = true

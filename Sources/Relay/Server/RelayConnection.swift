@@ -40,7 +40,8 @@ final class RelayConnection {
         stream.close()
     }
 
-    /// Takes bytes of the stream and passes each whole message on; false where they make no sense, which ends the stream.
+    /// Takes bytes of the stream and passes each whole message on; false where they make no sense, which ends the
+    /// stream.
     func receive(_ bytes: RawSpan, _ body: (RawSpan) -> Void) -> Bool {
         guard tls != nil else { return takeMessages(bytes, body) }
         tls?.receive(bytes, plaintext: &plaintext)

@@ -4,14 +4,15 @@ internal import Glibc
 public import NetIO
 public import Wire
 
-/// A STUN and TURN server on real sockets: one thread with a core of its own for each processor that is to work, which share the
-/// listening ports, the relayed ports and the quotas.
+/// A STUN and TURN server on real sockets: one thread with a core of its own for each processor that is to work, which
+/// share the listening ports, the relayed ports and the quotas.
 public final class RelayServer: Sendable {
     /// What a server listens at, and how it behaves.
     public struct Configuration: Sendable {
         /// How the cores behave. Their addresses for NAT behaviour, own addresses and wall clock are filled in.
         public var relay: RelayConfiguration
-        /// Where to listen for datagrams. Two addresses with the same two ports each make a server that tells NATs' behaviour.
+        /// Where to listen for datagrams. Two addresses with the same two ports each make a server that tells NATs'
+        /// behaviour.
         public var udp: [SocketAddress] = []
         /// Where to listen for streams.
         public var tcp: [SocketAddress] = []
@@ -130,7 +131,8 @@ public final class RelayServer: Sendable {
         return nil
     }
 
-    /// Each allocation takes a descriptor: as many as this process may have. The corresponding C function is `setrlimit`.
+    /// Each allocation takes a descriptor: as many as this process may have. The corresponding C function is
+    /// `setrlimit`.
     private static func raiseDescriptorLimit() {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue)), &limit) == 0 else { return }

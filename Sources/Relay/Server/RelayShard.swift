@@ -4,8 +4,8 @@ internal import NetIO
 internal import Synchronization
 internal import Wire
 
-/// One thread of a server: a core, its sockets, and the clients that the kernel gave to it. After ``start()`` everything here happens
-/// on the loop's thread, which needs no lock.
+/// One thread of a server: a core, its sockets, and the clients that the kernel gave to it. After ``start()``
+/// everything here happens on the loop's thread, which needs no lock.
 final class RelayShard: @unchecked Sendable {
     let loop: EventLoop
     let ledger: RelayLedger
