@@ -189,16 +189,16 @@ extension BenchRelayCommand {
         let users = (0..<count + 2).map { LongTermCredentials(username: "user\($0)", password: "password\($0)") }
         let servers = try start(users)
         var reports: [RelayHoldingReport] = []
+        if !json { Terminal.output(machine.description) }
         for server in servers {
-            reports.append(try await holdAllocations(server, users))
+            let report = try await holdAllocations(server, users)
+            reports.append(report)
             server.process.stop()
+            if !json { for line in report.lines { Terminal.output(line) } }
         }
         if json {
             Terminal.output(
                 JSON.object(["machine": machine.json, "results": .array(reports.map(\.json))]).serialized())
-        } else {
-            Terminal.output(machine.description)
-            for line in reports.flatMap(\.lines) { Terminal.output(line) }
         }
         guard reports.first?.isComplete == true else {
             throw CommandFailure("\(allocations) allocations are more than the relay holds")
