@@ -116,8 +116,10 @@ extension RelayCore {
     /// the server's other clients, and whatever else listens there stays closed.
     @inline(__always)
     func isClosedEnd(_ peer: SocketAddress) -> Bool {
-        guard isRelayed(peer.ip), let own = configuration.relayed(peer.ip.family) else { return false }
-        return !ledger.isOpen(SocketAddress(ip: own.local, port: peer.port)) && !configuration.peers.names(peer.ip)
+        guard isRelayed(peer.ip), let own = configuration.relayed(peer.ip.family),
+            !configuration.peers.names(peer.ip)
+        else { return false }
+        return !ledger.isOpen(SocketAddress(ip: own.local, port: peer.port))
     }
 
     @inline(__always)
