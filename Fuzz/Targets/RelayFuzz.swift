@@ -3,8 +3,8 @@ import ICE
 import Relay
 import Wire
 
-/// A STUN and TURN server gets what strangers, a client with an allocation, and peers send, as steps; messages of the client that can
-/// be read also as one who knows the password proves them.
+/// A STUN and TURN server gets what strangers, a client with an allocation, and peers send, as steps; messages of the
+/// client that can be read also as one who knows the password proves them.
 enum RelayFuzz {
     private static let realm = "r"
     private static let user = LongTermCredentials(username: "u", password: "p")
@@ -99,13 +99,13 @@ enum RelayFuzz {
                 bench.now += .seconds(Int(kind >> 4) * 60)
                 bench.core.handleTimeout(now: bench.now)
             case 6:
-                var offset = 0
-                while case .message(let length) = StreamFraming.frame(span, at: offset), offset + length <= body.count {
-                    precondition(length > 0, "a message without an end")
+                var reader = TURNStreamReader()
+                reader.append(span)
+                while let range = reader.next() {
+                    precondition(!range.isEmpty && range.upperBound <= body.count, "a message without an end")
                     bench.core.receive(
-                        span.extracting(offset..<offset + length), segment: length, from: client(1, isStream: true),
-                        now: bench.now, into: bench.outbox)
-                    offset += length
+                        reader.buffer.span.bytes.extracting(range), segment: range.count,
+                        from: client(1, isStream: true), now: bench.now, into: bench.outbox)
                 }
             default:
                 bench.core.streamClosed(client(1, isStream: true))

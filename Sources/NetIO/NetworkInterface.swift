@@ -59,6 +59,21 @@ public struct NetworkInterface: Hashable, Sendable {
         return interfaces
     }
 
+    /// Every address that this host answers at, without zones: also those that ``all(includingTemporary:)`` leaves out,
+    /// such as a bridge's that nothing is plugged into. The corresponding C function is `getifaddrs`.
+    public static func everyAddress() throws(NetIOError) -> Set<IPAddress> {
+        var list: UnsafeMutablePointer<ifaddrs>?
+        guard getifaddrs(&list) == 0 else { throw .last("getifaddrs") }
+        defer { freeifaddrs(list) }
+        var addresses: Set<IPAddress> = []
+        var next = list
+        while let entry = next {
+            next = entry.pointee.ifa_next
+            if let (address, _) = decode(entry.pointee) { addresses.insert(address.withoutScope) }
+        }
+        return addresses
+    }
+
     /// The address that packets to `destination` would leave from: what the routing table says, without sending any.
     /// `nil` where no route leads there.
     public static func sourceAddress(toward destination: IPAddress) -> IPAddress? {
@@ -81,8 +96,8 @@ public struct NetworkInterface: Hashable, Sendable {
     }
 }
 
-/// What the kernel says about an IPv6 address in /proc/net/if_inet6: address, interface, prefix length, scope, flags (all
-/// in hexadecimal) and the interface's name.
+/// What the kernel says about an IPv6 address in /proc/net/if_inet6: address, interface, prefix length, scope, flags
+/// (all in hexadecimal) and the interface's name.
 struct AddressState {
     /// The IFA_F_… flags (linux/if_addr.h).
     let flags: UInt32

@@ -70,4 +70,15 @@ struct BenchTests {
         #expect(idle.count == 2 && idle.allSatisfy { $0 < 150 }, "\(idle)")
         #expect((report["messages"]?.number ?? 0) > 100)
     }
+
+    @Test("a relay holds allocations of many users through a refresh, and none beyond a quota")
+    func allocations() async throws {
+        let report = try await bench("relay", "--allocations", "600", "--hold", "0.2")
+        let ours = try #require(report["results"]?.array?.first)
+        #expect(ours["server"]?.string == "dreamer")
+        for figure in ["allocations", "refreshed", "echoed"] { #expect(ours[figure]?.integer == 600, "\(figure)") }
+        // A new user gets a quota of 256 wherever it asks from; at an address with 250 another user gets the rest.
+        #expect(ours["moreForAUser"]?.integer == 256 && ours["moreForAnAddress"]?.integer == 6)
+        #expect(try #require(ours["bytesPerAllocation"]?.integer) < 20_000)
+    }
 }

@@ -17,6 +17,15 @@ struct HostTests {
         #expect(interfaces.allSatisfy { !$0.addresses.isEmpty && !$0.name.isEmpty && $0.index > 0 })
     }
 
+    @Test("every address of the host is known, whatever state it is in")
+    func everyAddress() throws {
+        let all = try NetworkInterface.everyAddress()
+        #expect(all.contains(.loopbackV4))
+        for interface in try NetworkInterface.all(includingTemporary: true) {
+            #expect(all.isSuperset(of: interface.addresses.map(\.ip.withoutScope)))
+        }
+    }
+
     @Test("the source address of a packet is the route's")
     func sourceAddress() {
         #expect(NetworkInterface.sourceAddress(toward: .loopbackV4) == .loopbackV4)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import NetIO
 import Synchronization
 import Testing
@@ -129,5 +130,39 @@ struct TCPTests {
         await eventually { record.end != nil }
         #expect(record.end??.code == 105)  // ENOBUFS
         listener.close()
+    }
+
+    // In a process of its own, whose descriptors are its own to use up.
+    @Test("a listener in a process without descriptors waits for one, and costs next to nothing meanwhile")
+    func noDescriptors() async {
+        await #expect(processExitsWith: .success) {
+            let loop = try EventLoop()
+            let taken = Mutex<[TCPConnection]>([])
+            let listener = try TCPListener(bind: SocketAddress(ip: .loopbackV4, port: 0), on: loop) { connection in
+                taken.withLock { $0.append(connection) }
+            }
+            // The lowest that is free becomes the last that there is, and the client's.
+            let last = dup(0)
+            close(last)
+            var limit = rlimit()
+            let resource = __rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue))
+            precondition(getrlimit(resource, &limit) == 0)
+            let before = limit.rlim_cur
+            limit.rlim_cur = UInt(last) + 1
+            precondition(setrlimit(resource, &limit) == 0)
+            let client = try TCPConnection(to: listener.localAddress, on: loop)
+            try client.start(onReceive: { _ in }, onEvent: { _ in })
+            precondition(dup(0) < 0, "there are descriptors left")
+            let begin = clock()
+            await withCheckedContinuation { waiting in
+                loop.schedule(at: loop.now + .milliseconds(500)) { waiting.resume() }
+            }
+            precondition(taken.withLock { $0.isEmpty }, "a connection was taken without a descriptor")
+            precondition(Double(clock() - begin) / 1e6 < 0.25, "the loop spins")
+            limit.rlim_cur = before
+            precondition(setrlimit(resource, &limit) == 0)
+            while taken.withLock({ $0.isEmpty }) { await Task.yield() }
+            listener.close()
+        }
     }
 }

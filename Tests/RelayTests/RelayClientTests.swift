@@ -73,11 +73,9 @@ struct RelayClientTests {
                     case .event(.write(let client, let bytes)):
                         isBusy = true
                         guard let index = ends.firstIndex(of: client) else { continue }
-                        var offset = 0
-                        while case .message(let length) = StreamFraming.frame(bytes.span.bytes, at: offset) {
-                            give(Array(bytes[offset..<offset + length]), index)
-                            offset += length
-                        }
+                        var reader = TURNStreamReader()
+                        reader.append(bytes.span.bytes)
+                        while let range = reader.next() { give(Array(reader.buffer[range]), index) }
                     case .wait: break draining
                     }
                 }

@@ -47,6 +47,67 @@ struct RelayHostileTests {
         #expect(callers[0].answer(to: STUNMessage(.request, transactionID: callers[0].newID()).encoded()) != nil)
     }
 
+    @Test(
+        "who has an allocation is no better source of a flood than another, and is not harmed by one",
+        arguments: [STUNMessage.Method.binding, .allocate, .refresh, .createPermission, .channelBind])
+    func floodInAName(method: STUNMessage.Method) {
+        var configuration = RelayBench.configuration()
+        configuration.limits.unprovenBurst = 20
+        configuration.limits.unprovenPerSecond = 1
+        let bench = RelayBench(configuration)
+        let caller = RelayCaller(bench)
+        #expect(caller.allocate() != nil)
+        let bare = STUNMessage(.request, method, transactionID: caller.newID())
+        // Without a proof, with a false one, and with one that is malformed.
+        let liar = RelayCaller(bench, caller.client, LongTermCredentials(username: "alice", password: "guessed"))
+        let requests = [bare.encoded(), liar.signed(bare), caller.signed(bare, nonce: Array("obMatJos2".utf8))]
+        let answers = (0..<300).reduce(0) { $0 + bench.send(requests[$1 % 3], from: caller.client).count }
+        #expect(answers <= 40)
+        #expect(bench.core.metrics.dropped(.rate) + answers == 300 && bench.core.metrics.dropped(.rate) >= 260)
+        #expect(caller.ask(.refresh)?.messageClass == .success)
+    }
+
+    @Test("a flood in a client's name does not keep a new nonce from it")
+    func nonceInAFlood() {
+        var configuration = RelayBench.configuration()
+        configuration.limits.unprovenBurst = 20
+        configuration.limits.unprovenPerSecond = 1
+        configuration.nonceLifetime = .seconds(60)
+        let bench = RelayBench(configuration)
+        let caller = RelayCaller(bench)
+        #expect(caller.allocate() != nil)
+        bench.pass(.seconds(120))
+        let bare = STUNMessage(.request, .refresh, transactionID: caller.newID()).encoded()
+        for _ in 0..<300 { bench.send(bare, from: caller.client) }
+        #expect(bench.send(bare, from: caller.client).isEmpty)
+        #expect(caller.ask(.refresh)?.code == 438)
+        // That is bounded as well: signed requests of long ago can be sent again by others.
+        let old = caller.signed(STUNMessage(.request, .refresh, transactionID: caller.newID()))
+        #expect((0..<300).map { _ in bench.send(old, from: caller.client).count }.reduce(0, +) < 25)
+    }
+
+    @Test("ports that are reserved again and again are not more than a quota")
+    func reservations() throws {
+        let bench = RelayBench()
+        let free = bench.core.ledger.freePorts(at: RelayBench.relayedV4)
+        let caller = RelayCaller(bench)
+        var token: [UInt8]?
+        for _ in 0..<500 {
+            let answer = caller.ask(.allocate) { message in
+                message.attributes.append(Self.udp)
+                message.attributes.append(STUNAttribute(.evenPort, [0x80]))
+            }
+            token = try #require(answer?.first(.reservationToken))
+            #expect(caller.ask(.refresh) { $0.append(.lifetime, UInt32(0)) }?.lifetime == 0)
+        }
+        #expect(bench.core.ledger.freePorts(at: RelayBench.relayedV4) == free)
+        let late = caller.ask(.allocate) { message in
+            message.attributes.append(Self.udp)
+            message.attributes.append(STUNAttribute(.reservationToken, token ?? []))
+        }
+        #expect(late?.code == 508)
+    }
+
     /// What goes over the wire for a payload over IPv4 and over IPv6.
     private static func onWire(_ count: Int, v6: Bool) -> Int { count + (v6 ? 48 : 28) }
 
@@ -131,12 +192,50 @@ struct RelayHostileTests {
         #expect(caller.bind(0x4000, to: peer)?.code == 403)
         #expect(caller.indicate([1], to: peer).isEmpty)
         #expect(caller.bench.core.metrics.permissions == 0)
-        // A laboratory's server can be told to.
+        // A laboratory's server can be told to, but for its own host, which only its very address opens.
+        let inner = RelayPeerPolicy.embeddedV4(ip) ?? ip
+        let isOwn = [ip, inner].contains { $0.isLoopback || $0.isUnspecified }
+        for allowed in [RelayPeerPolicy.everything.allowed, [try #require(IPRange(text))]] {
+            var configuration = RelayBench.configuration()
+            configuration.peers.allowed = allowed
+            let lab = RelayCaller(RelayBench(configuration))
+            #expect(lab.allocate { $0.append(.additionalAddressFamily, UInt32(2 << 24)) } != nil)
+            #expect(lab.permit(peer)?.code == (isOwn && allowed.count == 2 ? 403 : nil))
+        }
+    }
+
+    @Test(
+        "a range that is let through does not open the server's own host",
+        arguments: ["1.2.3.153", "::ffff:1.2.3.153", "64:ff9b::102:399", "2a01:203::99", "::ffff:1.2.3.4"])
+    func ownHost(text: String) throws {
+        let peer = SocketAddress(ip: try #require(IPAddress(text)), port: 22)
+        func caller(_ allowed: [IPRange]) -> RelayCaller {
+            var configuration = RelayBench.configuration()
+            configuration.ownAddresses = ["1.2.3.153", "2a01:203::99"].compactMap { IPAddress($0) }
+            configuration.peers.allowed = allowed
+            let caller = RelayCaller(RelayBench(configuration))
+            caller.allocate { $0.append(.additionalAddressFamily, UInt32(2 << 24)) }
+            return caller
+        }
+        let ranges = ["1.2.3.0/24", "1.2.3.152/31", "2a01::/16", "2a01:203::98/127", "::/0", "0.0.0.0/0"]
+        let open = caller(try ranges.map { try #require(IPRange($0)) })
+        #expect(open.permit(peer)?.code == 403 && open.bind(0x4000, to: peer)?.code == 403)
+        #expect(open.indicate([1], to: peer).isEmpty)
+        // A neighbour of the same range may be reached.
+        #expect(open.permit(SocketAddress(ip: .v4(0x0102_0377), port: 22))?.messageClass == .success)
+        let named = caller([try #require(IPRange(text))])
+        #expect(named.permit(peer)?.messageClass == .success && named.bind(0x4000, to: peer)?.messageClass == .success)
+        #expect(named.indicate([1], to: peer).count == 1)
+    }
+
+    @Test("an address that the host gets later is no peer from then on")
+    func laterAddress() {
         var configuration = RelayBench.configuration()
         configuration.peers = .everything
-        let lab = RelayCaller(RelayBench(configuration))
-        #expect(lab.allocate { $0.append(.additionalAddressFamily, UInt32(2 << 24)) } != nil)
-        #expect(lab.permit(peer)?.messageClass == .success)
+        let caller = RelayCaller(RelayBench(configuration))
+        #expect(caller.allocate() != nil && caller.permit(peerB)?.messageClass == .success)
+        caller.bench.core.ledger.setOwnAddresses([peerB.ip])
+        #expect(caller.permit(peerB)?.code == 403 && caller.permit(peerA)?.messageClass == .success)
     }
 
     @Test(
@@ -169,7 +268,7 @@ struct RelayHostileTests {
         let bench = RelayBench(configuration)
         let (caller, other) = (RelayCaller(bench), RelayCaller(bench, RelayBench.client(1)))
         let relayed = try #require(other.allocate())
-        #expect(caller.allocate() != nil)
+        let own = try #require(caller.allocate())
         #expect(caller.permit(SocketAddress(ip: .v4(0x0102_0399), port: 1))?.code == 403)
         #expect(caller.permit(relayed)?.messageClass == .success)
         #expect(caller.indicate([1], to: relayed).count == 1)
@@ -177,9 +276,40 @@ struct RelayHostileTests {
         #expect(caller.indicate([1], to: SocketAddress(ip: relayed.ip, port: 22)).isEmpty)
         #expect(caller.bind(0x4000, to: RelayBench.server)?.code == 403)
         #expect(caller.bind(0x4000, to: relayed)?.messageClass == .success)
+        // In the range, but nobody's.
+        let nobodys = SocketAddress(ip: relayed.ip, port: relayed.port == 50_000 ? 50_001 : 50_000)
+        #expect(caller.permit(nobodys)?.messageClass == .success, "the port of a permission does not count")
+        #expect(caller.indicate([1], to: nobodys).isEmpty && caller.bind(0x4001, to: nobodys)?.code == 403)
+        #expect(caller.bench.sendFromPeer([1], from: nobodys, to: own).isEmpty)
+        #expect(caller.bench.sendFromPeer([1], from: relayed, to: own).count == 1)
+        // With the allocation its port closes.
+        #expect(bench.send(channelData(0x4000, [1]), from: caller.client).count == 1)
+        #expect(other.ask(.refresh) { $0.append(.lifetime, UInt32(0)) }?.lifetime == 0)
+        #expect(bench.send(channelData(0x4000, [1]), from: caller.client).isEmpty)
+        #expect(caller.indicate([1], to: relayed).isEmpty && caller.bind(0x4000, to: relayed)?.code == 403)
+        #expect(caller.bench.sendFromPeer([1], from: relayed, to: own).isEmpty)
+        #expect(bench.core.metrics.dropped(.deniedPeer) == 7)
         configuration.allowsOwnRelayedPeers = false
         let strict = RelayCaller(RelayBench(configuration))
         #expect(strict.allocate() != nil && strict.permit(relayed)?.code == 403)
+    }
+
+    @Test("a port that is reserved, or not bound yet, is no peer")
+    func takenPorts() throws {
+        let bench = RelayBench()
+        let (caller, other) = (RelayCaller(bench), RelayCaller(bench, RelayBench.client(1)))
+        let relayed = try #require(caller.allocate { $0.attributes.append(STUNAttribute(.evenPort, [0x80])) })
+        let reserved = SocketAddress(ip: relayed.ip, port: relayed.port + 1)
+        #expect(caller.bind(0x4000, to: reserved)?.code == 403)
+        other.meet()
+        bench.holdsSockets = true
+        other.allocate()
+        for port in RelayBench.configuration().ports where port != relayed.port {
+            #expect(!bench.core.ledger.isOpen(SocketAddress(ip: relayed.ip, port: port)))
+        }
+        let opened = bench.answerSockets().compactMap { try? STUNMessage(decoding: $0.bytes.span.bytes) }
+        let second = try #require(opened.first?.relayed.first)
+        #expect(caller.bind(0x4000, to: second)?.messageClass == .success)
     }
 
     @Test("whatever bytes come, the server stands, and grows by nothing", arguments: [1, 2, 3] as [UInt64])

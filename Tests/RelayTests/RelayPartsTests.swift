@@ -53,21 +53,38 @@ struct RelayPartsTests {
         #expect(bucket.take(5, now: now) && !bucket.take(1, now: now))
     }
 
-    @Test("deadlines come in order")
-    func deadlines() {
-        var entropy = Entropy(seed: 4)
+    @Test("deadlines come in order, however often they are moved and taken back", arguments: [4, 5] as [UInt64])
+    func deadlines(seed: UInt64) {
+        var entropy = Entropy(seed: seed)
         var deadlines = RelayDeadlines()
-        for slot in 0..<500 {
+        var expected: [Int: Timestamp] = [:]
+        for _ in 0..<5000 {
+            let slot = Int.random(in: 0..<200, using: &entropy)
             let time = Timestamp(nanoseconds: Int64.random(in: 0..<1000, using: &entropy))
-            deadlines.insert(.init(deadline: time, slot: slot, generation: 0))
+            expected[slot] = slot % 3 == 0 && time.nanoseconds < 300 ? nil : time
+            deadlines.set(slot, expected[slot])
+            #expect(deadlines.count == expected.count && deadlines.earliest == expected.values.min(), "seed \(seed)")
         }
         var last = Timestamp.zero
-        var count = 0
-        while let entry = deadlines.popDue(Timestamp(nanoseconds: 2000)) {
-            #expect(entry.deadline >= last)
-            last = entry.deadline
-            count += 1
+        while let earliest = deadlines.earliest, let slot = deadlines.popDue(Timestamp(nanoseconds: 2000)) {
+            #expect(earliest >= last && expected.removeValue(forKey: slot) == earliest, "seed \(seed)")
+            last = earliest
         }
-        #expect(count == 500 && deadlines.earliest == nil)
+        #expect(expected.isEmpty && deadlines.count == 0 && deadlines.popDue(Timestamp(nanoseconds: 2000)) == nil)
+    }
+
+    @Test("allocations that are refreshed, or made and ended over and over, leave no deadlines behind")
+    func deadlinesOfManyRefreshes() {
+        let bench = RelayBench()
+        let caller = RelayCaller(bench)
+        for round in 0..<300 {
+            #expect(caller.allocate() != nil)
+            for step in 0..<10 {
+                caller.ask(.refresh) { $0.append(.lifetime, UInt32(3600 - 7 * (10 * round + step) % 3000)) }
+            }
+            #expect(bench.core.deadlines.count == 1)
+            caller.ask(.refresh) { $0.append(.lifetime, UInt32(0)) }
+            #expect(bench.core.deadlines.count == 0 && bench.core.nextDeadline == nil)
+        }
     }
 }

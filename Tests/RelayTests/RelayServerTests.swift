@@ -18,7 +18,7 @@ struct RelayServerTests {
         var relay = RelayConfiguration(users: RelayUsers(realm: realm, users: [user]))
         relay.relayedV4 = .init(.loopbackV4)
         relay.ports = 50_000...59_999
-        relay.peers = .everything
+        relay.peers.allowed = [IPRange(.loopbackV4, prefixLength: 32)].compactMap { $0 }
         relay.limits.unprovenBurst = 100_000
         relay.limits.allocationsPerUser = 10_000
         relay.limits.allocationsPerAddress = 10_000
@@ -124,6 +124,23 @@ struct RelayServerTests {
             #expect(metrics.allocations == 2 && metrics.toPeers.packets == 3 && metrics.toClients.packets == 2)
             #expect(await alice.ask(.refresh, [STUNAttribute(.lifetime, [0, 0, 0, 0])])?.lifetime == 0)
             #expect(await server.metrics().allocations == 1)
+        }
+    }
+
+    @Test("no range opens the host that the server runs on")
+    func ownHost() async throws {
+        var configuration = Self.configuration(loops: 1)
+        configuration.relay.peers = .everything
+        configuration.relay.relayedV4 = .init(.loopbackV4, external: .v4(0x0102_0304))
+        try await withServer(configuration) { server, loop in
+            let alice = try Client(loop, try #require(server.udpAddresses.first))
+            #expect(await alice.allocate() != nil)
+            for ip in try NetworkInterface.everyAddress() where ip.family == .v4 && ip != .loopbackV4 {
+                #expect(await alice.bind(0x4000, to: SocketAddress(ip: ip, port: 9))?.code == 403, "\(ip)")
+            }
+            for ip in [IPAddress.v4(0x7F00_0002), .anyV4, .loopbackV4] {
+                #expect(await alice.bind(0x4000, to: SocketAddress(ip: ip, port: 9))?.code == 403, "\(ip)")
+            }
         }
     }
 
@@ -246,15 +263,52 @@ struct RelayServerTests {
         }
     }
 
-    @Test("a stream's message ends where it says")
-    func framing() {
-        func frame(_ bytes: [UInt8]) -> StreamFraming.Frame { StreamFraming.frame(bytes.span.bytes, at: 0) }
-        #expect(frame([]) == .incomplete && frame([0, 1, 0]) == .incomplete && frame([0x40]) == .incomplete)
-        #expect(frame([0, 1, 0, 8]) == .message(28) && frame([0, 1, 0, 7]) == .invalid)
-        #expect(frame([0x40, 0, 0, 0]) == .message(4) && frame([0x4F, 0, 0, 5]) == .message(12))
-        #expect(frame([0x40, 0, 255, 255]) == .message(65_540))
-        for first in [4, 20, 0x50, 0x80, 255] as [UInt8] {
-            #expect(frame([first]) == .invalid && frame([first, 0, 0, 0]) == .invalid)
+    /// What a stream without an allocation may bring.
+    enum Idle: CaseIterable {
+        case silence
+        case rubbish
+        case indications
+        case channelData
+
+        var bytes: [UInt8] {
+            let id = STUNTransactionID(high: 1, low: 1)
+            return switch self {
+            case .silence: []
+            // Framed like STUN, without its cookie.
+            case .rubbish: [0, 1, 0, 0] + [UInt8](repeating: 7, count: 16)
+            case .indications: STUNMessage(.indication, transactionID: id).encoded()
+            case .channelData: [0x40, 0, 0, 0]
+            }
+        }
+    }
+
+    @Test("a stream that asks for nothing is closed in time, whatever else it brings", arguments: Idle.allCases)
+    func idleStreams(kind: Idle) async throws {
+        var configuration = Self.configuration(loops: 1)
+        configuration.tcp = [SocketAddress(ip: .loopbackV4, port: 0)]
+        configuration.relay.limits.streamSilence = .milliseconds(400)
+        try await withServer(configuration) { server, loop in
+            let address = try #require(server.tcpAddresses.first)
+            let idle = try StreamClient(loop, address, nil, name: "")
+            let asking = try StreamClient(loop, address, nil, name: "")
+            let request = STUNMessage(.request, transactionID: STUNTransactionID(high: 2, low: 2)).encoded()
+            let begin = loop.now
+            let timer = Mutex<LoopTimer?>(nil)
+            let tick = loop.makeTimer {
+                idle.send(kind.bytes)
+                asking.send(request)
+                timer.withLock { $0 }?.arm(at: loop.now + .milliseconds(20))
+            }
+            timer.withLock { $0 = tick }
+            tick.arm(at: begin)
+            await idle.closed()
+            timer.withLock { $0?.cancel() }
+            let lasted = loop.now - begin
+            #expect(lasted >= .milliseconds(400) && lasted < .seconds(5))
+            // Who asks is answered all the while.
+            while await server.metrics().streams > 1 {}
+            #expect(await server.metrics().streams == 1)
+            #expect(await asking.next()?.messageClass == .success)
         }
     }
 }

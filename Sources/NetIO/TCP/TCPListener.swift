@@ -14,14 +14,19 @@ public final class TCPListener: Sendable {
     private let loop: EventLoop
     private let descriptor: Int32
     private let registration = Mutex<Registration?>(nil)
+    private let pause = Mutex<LoopTimer?>(nil)
     private let ownsDescriptor = Atomic<Bool>(true)
 
     /// How many connections wait for being taken (listen(2)).
     private static let backlog: Int32 = 512
     /// How many are taken in one turn, so that others have theirs.
     private static let perTurn = 64
+    /// How long nothing is taken where the system has no room for another one: the connection that waits would
+    /// otherwise have the loop try without end.
+    private static let pauseTime = Duration.milliseconds(100)
 
-    /// Listens at an address; port 0 lets the system choose one. At most `limit` bytes wait in each connection for the kernel.
+    /// Listens at an address; port 0 lets the system choose one. At most `limit` bytes wait in each connection for the
+    /// kernel.
     public init(
         bind address: SocketAddress, on loop: EventLoop, limit: Int = 1 << 20, onAccept: @escaping AcceptHandler
     ) throws(NetIOError) {
@@ -44,6 +49,8 @@ public final class TCPListener: Sendable {
         }
         self.descriptor = descriptor
         self.loop = loop
+        let timer = loop.makeTimer { [weak self] in self?.registration.withLock { $0 }?.update(.readable) }
+        pause.withLock { $0 = timer }
         let made = try loop.register(descriptor, .readable) { [weak self] _ in self?.accept(limit, onAccept) }
         registration.withLock { $0 = made }
     }
@@ -55,6 +62,7 @@ public final class TCPListener: Sendable {
         guard ownsDescriptor.exchange(false, ordering: .acquiringAndReleasing) else { return }
         let (descriptor, taken) = (descriptor, registration.withLock { $0.take() })
         // On the loop's thread, which may be taking a connection.
+        pause.withLock { $0 }?.cancel()
         let end: EventLoop.Work = {
             taken?.cancel()
             Glibc.close(descriptor)
@@ -67,8 +75,13 @@ public final class TCPListener: Sendable {
             var from = cnetio_address(.anyV4)
             let accepted = cnetio_accept(descriptor, &from)
             guard accepted >= 0 else {
-                // Nobody there, or one that is gone again; with no descriptors left the next turn tries again.
-                if errno == EINTR || errno == ECONNABORTED { continue }
+                switch errno {
+                case EINTR, ECONNABORTED: continue
+                case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+                    registration.withLock { $0 }?.update([])
+                    pause.withLock { $0 }?.arm(at: loop.now + Self.pauseTime)
+                default: break
+                }
                 return
             }
             guard

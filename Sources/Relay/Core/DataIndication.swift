@@ -3,7 +3,8 @@ internal import Hashing
 internal import ICE
 internal import Wire
 
-/// Send and Data indications (RFC 8656 §11), read and written in place: they carry every packet of clients that bind no channels.
+/// Send and Data indications (RFC 8656 §11), read and written in place: they carry every packet of clients that bind no
+/// channels.
 enum DataIndication {
     /// What stands in a Send indication.
     struct Sent {
@@ -24,7 +25,8 @@ enum DataIndication {
         bytes.byte(at: 0) == 0 && bytes.byte(at: 1) == UInt8(sendType) && STUNMessage.isSTUN(bytes)
     }
 
-    /// Reads a Send indication; `nil` for one that is malformed, lacks a part, or holds what must be understood and is not.
+    /// Reads a Send indication; `nil` for one that is malformed, lacks a part, or holds what must be understood and is
+    /// not.
     static func readSend(_ bytes: RawSpan) -> Sent? {
         guard let id = STUNMessage.transactionID(in: bytes) else { return nil }
         var reader = ByteReader(bytes)
@@ -54,7 +56,8 @@ enum DataIndication {
                 case _ where !isProtected:
                     break
                 case .messageIntegrity, .messageIntegritySHA256:
-                    // Indications are not authenticated; what stands behind such an attribute does not count (RFC 8489 §14.5).
+                    // Indications are not authenticated; what stands behind such an attribute does not count (RFC 8489
+                    // §14.5).
                     isProtected = false
                 case .xorPeerAddress:
                     if peer == nil {
@@ -95,7 +98,8 @@ enum DataIndication {
         return offset + padded
     }
 
-    /// Writes a Data indication that tells of an ICMP error instead (RFC 8656 §18.13): seven bits of type, nine of code.
+    /// Writes a Data indication that tells of an ICMP error instead (RFC 8656 §18.13): seven bits of type, nine of
+    /// code.
     static func writeError(
         type: UInt8, code: UInt8, information: UInt32, about peer: SocketAddress, _ id: STUNTransactionID,
         into room: UnsafeMutableRawBufferPointer

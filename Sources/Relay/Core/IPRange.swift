@@ -15,6 +15,9 @@ public struct IPRange: Hashable, Sendable {
         self.prefixLength = prefixLength
     }
 
+    /// Whether the range is one address.
+    var isSingle: Bool { prefixLength == (address.family == .v4 ? 32 : 128) }
+
     /// Whether an address belongs to the range.
     public func contains(_ other: IPAddress) -> Bool {
         guard other.family == address.family else { return false }

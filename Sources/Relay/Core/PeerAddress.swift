@@ -2,8 +2,8 @@
 internal import ICE
 internal import Wire
 
-/// The value of address attributes: a byte of nothing, the family, the port, the address (RFC 8489 §14.1), in the masked form (§14.2)
-/// exclusive-or'd with the cookie and the transaction.
+/// The value of address attributes: a byte of nothing, the family, the port, the address (RFC 8489 §14.1), in the
+/// masked form (§14.2) exclusive-or'd with the cookie and the transaction.
 enum PeerAddress {
     private static let portMask = UInt16(truncatingIfNeeded: STUNMessage.magicCookie >> 16)
 

@@ -2,8 +2,8 @@
 internal import ICE
 internal import Wire
 
-/// What a client has of the server (RFC 8656 §6): one relayed address or one of each family, the peers that may be heard, and
-/// their channels.
+/// What a client has of the server (RFC 8656 §6): one relayed address or one of each family, the peers that may be
+/// heard, and their channels.
 struct RelayAllocation: Sendable {
     /// A relayed address.
     struct Relayed: Sendable {

@@ -3,7 +3,8 @@ public import Wire
 
 /// How a STUN and TURN server behaves.
 public struct RelayConfiguration: Sendable {
-    /// An address that relayed sockets are bound to, and the one that clients and peers know it by where a NAT translates.
+    /// An address that relayed sockets are bound to, and the one that clients and peers know it by where a NAT
+    /// translates.
     public struct RelayedAddress: Hashable, Sendable {
         /// Where sockets are bound.
         public var local: IPAddress
@@ -53,15 +54,16 @@ public struct RelayConfiguration: Sendable {
     public var ports: ClosedRange<UInt16> = 49152...65535
     /// Which peers may be reached.
     public var peers = RelayPeerPolicy()
-    /// Whether two allocations of this server may reach each other, as two clients that both hide behind it must. Its other addresses
-    /// and ports are always refused.
+    /// Whether two allocations of this server may reach each other, as two clients that both hide behind it must. Ports
+    /// that no allocation has are always refused.
     public var allowsOwnRelayedPeers = true
-    /// The server's own addresses beside the relayed ones: no peers.
+    /// The server's own addresses beside the relayed ones: no peers, like loopback and unspecified addresses, unless
+    /// ``RelayPeerPolicy/allowed`` names one alone.
     public var ownAddresses: [IPAddress] = []
     /// What answers about NAT behaviour are given with.
     public var discovery: BehaviorDiscovery?
-    /// Whether channels may have the numbers 0x5000 to 0x7FFF as well, as before RFC 8656 (RFC 5766 §11): some clients choose among all
-    /// of these.
+    /// Whether channels may have the numbers 0x5000 to 0x7FFF as well, as before RFC 8656 (RFC 5766 §11): some clients
+    /// choose among all of these.
     public var acceptsOlderChannels = false
     /// What SOFTWARE says; empty for nothing.
     public var software = "dreamer"

@@ -90,7 +90,8 @@ extension RelayCore {
         }
     }
 
-    /// The lifetime that a request gets; `nil` where it names none, zero where it asks for the end (RFC 8656 §7.2, §8.2).
+    /// The lifetime that a request gets; `nil` where it names none, zero where it asks for the end (RFC 8656 §7.2,
+    /// §8.2).
     func lifetime(in message: STUNMessage) throws(STUNErrorCode) -> Duration? {
         guard let value = message.first(.lifetime) else { return nil }
         guard value.count == 4 else { throw .badRequest }

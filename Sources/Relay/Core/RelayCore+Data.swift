@@ -58,6 +58,11 @@ extension RelayCore {
             counters.drop(.noChannel)
             return false
         }
+        // Another client's relayed address may be nobody's by now, or a stranger's on this host.
+        guard !isClosedEnd(peer) else {
+            counters.drop(.deniedPeer)
+            return false
+        }
         lane.channel = number
         lane.train = outbox.train(.relayed(relayed.socket), to: peer)
         lane.isLimited = slots[lane.slot].allocation?.isLimited ?? false
@@ -72,7 +77,7 @@ extension RelayCore {
             slots[slot].allocation?.permits(sent.peer.ip, now: now) ?? false
         else { return counters.drop(.noPermission) }
         // The address was judged when it got its permission; of the server's own addresses the port counts as well.
-        guard sent.peer.port != 0, !isOwnService(sent.peer) else { return counters.drop(.deniedPeer) }
+        guard sent.peer.port != 0, !isClosedEnd(sent.peer) else { return counters.drop(.deniedPeer) }
         guard slots[slot].allocation?.mayRelay(sent.data.count, now: now) ?? false else {
             return counters.drop(.bandwidth)
         }
@@ -83,8 +88,8 @@ extension RelayCore {
 
     // MARK: - From peers
 
-    /// Takes datagrams that a peer sent to a relayed address, `segment` bytes each, the last perhaps shorter; one of no bytes is a
-    /// datagram too (RFC 8656 §11.3, §12.7).
+    /// Takes datagrams that a peer sent to a relayed address, `segment` bytes each, the last perhaps shorter; one of no
+    /// bytes is a datagram too (RFC 8656 §11.3, §12.7).
     public mutating func receiveFromPeer(
         _ bytes: RawSpan, segment: Int, at socket: RelaySocketID, from peer: SocketAddress, now: Timestamp,
         into outbox: RelayOutbox
@@ -95,6 +100,7 @@ extension RelayCore {
         guard let relayed = slots[slot].allocation?[peer.ip.family], relayed.expires > now,
             slots[slot].allocation?.permits(peer.ip, now: now) ?? false
         else { return counters.drop(.noPermission) }
+        guard !isClosedEnd(peer) else { return counters.drop(.deniedPeer) }
         let channel = slots[slot].allocation?.channel(of: peer, now: now)
         let isLimited = slots[slot].allocation?.isLimited ?? false
         let train = outbox.train(.client(client), to: client.address)
@@ -145,8 +151,8 @@ extension RelayCore {
         train.packets.append(maximumLength: length) { DataIndication.writeData(packet, from: peer, id, into: $0) }
     }
 
-    /// An ICMP error came for a datagram that a relayed socket had sent to `peer` (RFC 8656 §11.5). `information` is the MTU where
-    /// that was too small.
+    /// An ICMP error came for a datagram that a relayed socket had sent to `peer` (RFC 8656 §11.5). `information` is
+    /// the MTU where that was too small.
     public mutating func receivePeerError(
         type: UInt8, code: UInt8, information: UInt32, at socket: RelaySocketID, about peer: SocketAddress,
         now: Timestamp, into outbox: RelayOutbox

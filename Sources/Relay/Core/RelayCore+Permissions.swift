@@ -78,7 +78,8 @@ extension RelayCore {
         return slots[slot].allocation?.hasRoom(forPermissions: peers, limit: limit, now: now) ?? false
     }
 
-    /// The peer that an attribute names, if the allocation can reach it and may. A permission is for an address, whatever the port.
+    /// The peer that an attribute names, if the allocation can reach it and may. A permission is for an address,
+    /// whatever the port.
     private func peer(
         _ value: [UInt8], of request: Request, _ slot: Int, isWhole: Bool
     ) throws(STUNErrorCode) -> SocketAddress {
@@ -91,24 +92,34 @@ extension RelayCore {
         return peer
     }
 
-    /// Whether an address may get a permission.
+    /// Whether an address may get a permission: the server's own host is looked for before any list.
     private func mayPermit(_ ip: IPAddress) -> Bool {
-        if configuration.peers.isExplicitlyAllowed(ip) { return true }
+        if configuration.peers.names(ip) { return true }
         if isRelayed(ip) { return configuration.allowsOwnRelayedPeers }
-        return !ownAddresses.contains(ip) && configuration.peers.allows(ip)
+        return !isOwn(ip) && configuration.peers.allows(ip)
+    }
+
+    /// Whether packets to an address end up at the server's own host, whatever dress it wears: what is said of ranges
+    /// does not open that.
+    private func isOwn(_ ip: IPAddress) -> Bool {
+        if ledger.isOwn(ip.withoutScope) { return true }
+        guard let inner = RelayPeerPolicy.embeddedV4(ip) else { return false }
+        return isRelayed(inner) || ledger.isOwn(inner)
     }
 
     /// Whether a peer may get a channel.
     private func mayReach(_ peer: SocketAddress) -> Bool {
-        mayPermit(peer.ip) && !isOwnService(peer)
+        mayPermit(peer.ip) && !isClosedEnd(peer)
     }
 
-    /// Whether a peer is one of the server's own ends that it does not relay: its address may have a permission, for the sake of its
-    /// other clients.
+    /// Whether a peer is at the relayed address but no allocation's: the address may have a permission, for the sake of
+    /// the server's other clients, and whatever else listens there stays closed.
     @inline(__always)
-    func isOwnService(_ peer: SocketAddress) -> Bool {
-        isRelayed(peer.ip) && !configuration.ports.contains(peer.port)
-            && !configuration.peers.isExplicitlyAllowed(peer.ip)
+    func isClosedEnd(_ peer: SocketAddress) -> Bool {
+        guard isRelayed(peer.ip), let own = configuration.relayed(peer.ip.family),
+            !configuration.peers.names(peer.ip)
+        else { return false }
+        return !ledger.isOpen(SocketAddress(ip: own.local, port: peer.port))
     }
 
     @inline(__always)

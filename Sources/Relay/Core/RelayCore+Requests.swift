@@ -28,15 +28,25 @@ extension RelayCore {
         guard message.messageClass == .request else { return counters.drop(.unexpected) }
         let method = message.method
         guard method == .binding || Self.allocationMethods.contains(method) else { return counters.drop(.unexpected) }
-        // Who has an allocation has proved who it is, and must not be kept from refreshing it by a flood in its name.
-        let isLimited = slotOfClient[client] == nil
-        guard !isLimited || ledger.takeUnproven(client.address.ip, now: now) else { return counters.drop(.rate) }
+        // Whoever it says it is may be somebody else while that is not proved, so that each answer until then counts.
+        // Strangers pay before anything is looked at. Where there is an allocation the proof is looked at first: a
+        // flood in its client's name must not keep that client from refreshing it.
+        let (ip, isStranger) = (client.address.ip, method == .binding || slotOfClient[client] == nil)
+        guard !isStranger || ledger.takeUnproven(ip, now: now) else { return counters.drop(.rate) }
         counters.requests[method.rawValue, default: 0] += 1
         var request = Request(client: client, message: message, byteCount: bytes.byteCount)
         if method == .binding { return answerBinding(request, now: now, into: outbox) }
         guard !configuration.users.isEmpty else { return refuse(request, .forbidden, into: outbox) }
-        guard authenticate(&request, bytes, now: now, into: outbox) else { return }
-        if isLimited { ledger.giveUnproven(client.address.ip, now: now) }
+        if let failure = prove(&request, bytes, now: now) {
+            // Who knows the password needs a new nonce each hour, and gets it from an allowance that a flood without it
+            // leaves alone.
+            guard isStranger || ledger.takeUnproven(ip, knowsKey: failure == .staleNonce, now: now) else {
+                return counters.drop(.rate)
+            }
+            if failure == .badRequest { return refuse(request, failure, into: outbox) }
+            return challenge(request, failure, now: now, into: outbox)
+        }
+        if isStranger { ledger.giveUnproven(ip, now: now) }
         // RFC 8489 §6.3.1: after the check of who asks.
         let unknown = message.unknownRequired(known: Self.knownAttributes)
         guard unknown.isEmpty else { return refuse(request, unknown: unknown, into: outbox) }
@@ -53,11 +63,22 @@ extension RelayCore {
         }
     }
 
+    /// Whether bytes are a request that a server has to do with, whatever the answer.
+    static func isRequest(_ bytes: RawSpan) -> Bool {
+        // RFC 8489 §5: a request of these methods begins so; data, which comes more often, does not.
+        guard bytes.byte(at: 0) == 0, (bytes.byte(at: 1) ?? 0xFF) & 0x10 == 0,
+            let message = try? STUNMessage(decoding: bytes), message.messageClass == .request,
+            message.fingerprint != .invalid
+        else { return false }
+        return message.method == .binding || allocationMethods.contains(message.method)
+    }
+
     private static let allocationMethods: Set<STUNMessage.Method> = [
         .allocate, .refresh, .createPermission, .channelBind,
     ]
 
-    /// What requests about allocations may hold that must be understood. DONT-FRAGMENT is, since sockets can be told so.
+    /// What requests about allocations may hold that must be understood. DONT-FRAGMENT is, since sockets can be told
+    /// so.
     private static let knownAttributes: Set<STUNAttribute.Kind> = [
         .username, .userhash, .realm, .nonce, .passwordAlgorithm, .messageIntegrity, .messageIntegritySHA256,
         .channelNumber, .lifetime, .xorPeerAddress, .data, .requestedAddressFamily, .evenPort, .requestedTransport,
@@ -66,40 +87,27 @@ extension RelayCore {
 
     // MARK: - Who asks (RFC 8489 §9.2.4)
 
-    /// The ways to make a key, the better one first, as PASSWORD-ALGORITHMS lists them (RFC 8489 §14.11): number, no parameters.
+    /// The ways to make a key, the better one first, as PASSWORD-ALGORITHMS lists them (RFC 8489 §14.11): number, no
+    /// parameters.
     static let passwordAlgorithms: [UInt8] = [0, 2, 0, 0, 0, 1, 0, 0]
 
-    /// Checks who sent a request, and answers it where that is not proved.
-    private mutating func authenticate(
-        _ request: inout Request, _ bytes: RawSpan, now: Timestamp, into outbox: RelayOutbox
-    ) -> Bool {
+    /// Checks who sent a request; what it is to be refused with where that is not proved.
+    private func prove(_ request: inout Request, _ bytes: RawSpan, now: Timestamp) -> STUNErrorCode? {
         let message = request.message
-        guard let integrity = message.integrityAlgorithm else {
-            challenge(request, .unauthenticated, now: now, into: outbox)
-            return false
-        }
+        guard let integrity = message.integrityAlgorithm else { return .unauthenticated }
         guard let nonce = message.first(.nonce), message.first(.realm) != nil,
             message.first(.username) != nil || message.first(.userhash) != nil,
             let algorithm = passwordAlgorithm(of: message, nonce: nonce)
-        else {
-            refuse(request, .badRequest, into: outbox)
-            return false
-        }
+        else { return .badRequest }
         guard let user = user(of: message, now: now),
             let key = key(of: user, algorithm, proving: message, bytes, integrity)
-        else {
-            challenge(request, .unauthenticated, now: now, into: outbox)
-            return false
-        }
-        guard nonces.isValid(nonce, for: request.client, now: now) else {
-            challenge(request, .staleNonce, now: now, into: outbox)
-            return false
-        }
+        else { return .unauthenticated }
+        guard nonces.isValid(nonce, for: request.client, now: now) else { return .staleNonce }
         request.user = user
         // RFC 8489 §9.2.4: the older proof answers who knows the older way alone.
         let isOld = message.first(.passwordAlgorithm) == nil && message.first(.passwordAlgorithms) == nil
         request.integrity = STUNIntegrity(key: key, algorithm: isOld ? .sha1 : .sha256)
-        return true
+        return nil
     }
 
     /// The way that a request's key was made; `nil` where what it says of that was tampered with.
@@ -174,12 +182,12 @@ extension RelayCore {
     /// Bytes that IP and UDP add to a message.
     private static func overhead(_ ip: IPAddress) -> Int { ip.family == .v4 ? 28 : 48 }
 
-    /// How many times as large as a request that proves nothing its answer may be on the wire: what somebody who writes another's
-    /// address into his packets gains by that.
+    /// How many times as large as a request that proves nothing its answer may be on the wire: what somebody who writes
+    /// another's address into his packets gains by that.
     static let amplification = 3
 
-    /// Sends an answer, from another of the server's ends or to another of the client's ports where that is wanted. To who has proved
-    /// nothing goes no more than ``amplification`` allows: what can be left out is left out.
+    /// Sends an answer, from another of the server's ends or to another of the client's ports where that is wanted. To
+    /// who has proved nothing goes no more than ``amplification`` allows: what can be left out is left out.
     mutating func send(
         _ answer: STUNMessage, to request: Request, from server: SocketAddress? = nil, port: UInt16? = nil,
         into outbox: RelayOutbox

@@ -13,10 +13,10 @@ public import Wire
 
 /// A STUN and TURN server (RFC 8489, RFC 8656, RFC 5780) as a value without I/O.
 ///
-/// It is fed datagrams or the messages of streams with their 5-tuple, datagrams from peers with the relayed socket that they came to,
-/// and the time. What it wants sent it puts into the outbox that comes with each call; after the call the driver also asks for
-/// ``nextCommand()`` until there is none, and arms a timer for ``nextDeadline``. Relaying data allocates no memory. Whoever proves
-/// nothing leaves nothing behind.
+/// It is fed datagrams or the messages of streams with their 5-tuple, datagrams from peers with the relayed socket that
+/// they came to, and the time. What it wants sent it puts into the outbox that comes with each call; after the call the
+/// driver also asks for ``nextCommand()`` until there is none, and arms a timer for ``nextDeadline``. Relaying data
+/// allocates no memory. Whoever proves nothing leaves nothing behind.
 public struct RelayCore: ~Copyable, Sendable {
     /// A request for an allocation that waits for its sockets.
     struct Pending: Sendable {
@@ -46,9 +46,6 @@ public struct RelayCore: ~Copyable, Sendable {
     /// An allocation's place.
     struct Slot: Sendable {
         var allocation: RelayAllocation?
-        var generation: UInt64 = 0
-        /// The deadline of the entry that counts.
-        var scheduled = Timestamp.distantFuture
     }
 
     /// How the server behaves.
@@ -57,9 +54,8 @@ public struct RelayCore: ~Copyable, Sendable {
     let nonces: RelayNonce
     /// The numbers that channels may have.
     let channelNumbers: ClosedRange<UInt16>
-    let lastChannelByte: UInt8
-    /// The server's own addresses: no peers.
-    let ownAddresses: Set<IPAddress>
+    /// What ChannelData may begin with.
+    let channelBytes: ClosedRange<UInt8>
     var entropy: Entropy
 
     var slots: [Slot] = []
@@ -83,8 +79,7 @@ public struct RelayCore: ~Copyable, Sendable {
         var features: STUNSecurityFeatures = .passwordAlgorithms
         if configuration.users.takesUserhash { features.insert(.usernameAnonymity) }
         channelNumbers = configuration.acceptsOlderChannels ? 0x4000...0x7FFF : ChannelData.numbers
-        lastChannelByte = UInt8(channelNumbers.upperBound >> 8)
-        ownAddresses = Set(configuration.ownAddresses)
+        channelBytes = UInt8(channelNumbers.lowerBound >> 8)...UInt8(channelNumbers.upperBound >> 8)
         nonces = RelayNonce(key: ledger.nonceKey, features: features, lifetime: configuration.nonceLifetime)
     }
 
@@ -97,7 +92,8 @@ public struct RelayCore: ~Copyable, Sendable {
 
     // MARK: - Input
 
-    /// Takes what came from a client: datagrams of `segment` bytes each, the last perhaps shorter, or one message of a stream.
+    /// Takes what came from a client: datagrams of `segment` bytes each, the last perhaps shorter, or one message of a
+    /// stream.
     public mutating func receive(
         _ bytes: RawSpan, segment: Int, from client: RelayClient, now: Timestamp, into outbox: RelayOutbox
     ) {
@@ -109,7 +105,7 @@ public struct RelayCore: ~Copyable, Sendable {
             offset += segment
             // RFC 7983 §7: the first byte tells.
             switch packet.byte(at: 0) ?? 255 {
-            case 64...lastChannelByte:
+            case channelBytes:
                 relayChannelData(packet, from: client, now: now, lane: &lane, into: outbox)
             case 0...3:
                 lane = Lane()
@@ -138,16 +134,14 @@ public struct RelayCore: ~Copyable, Sendable {
 
     /// Tells that time has passed. Early and repeated calls are harmless.
     public mutating func handleTimeout(now: Timestamp) {
-        while let entry = deadlines.popDue(now) {
-            guard slots[entry.slot].generation == entry.generation, slots[entry.slot].scheduled == entry.deadline,
-                let relayed = slots[entry.slot].allocation?.relayed
-            else { continue }
-            for one in relayed where one.expires <= now { removeRelayed(one.local.ip.family, of: entry.slot) }
-            if slots[entry.slot].allocation?.relayed.isEmpty ?? false {
+        while let slot = deadlines.popDue(now) {
+            guard let relayed = slots[slot].allocation?.relayed else { continue }
+            for one in relayed where one.expires <= now { removeRelayed(one.local.ip.family, of: slot) }
+            if slots[slot].allocation?.relayed.isEmpty ?? false {
                 counters.allocationsExpired += 1
-                removeAllocation(entry.slot)
+                removeAllocation(slot)
             } else {
-                schedule(entry.slot, replacing: true)
+                schedule(slot)
             }
         }
     }
@@ -200,21 +194,18 @@ public struct RelayCore: ~Copyable, Sendable {
         let slot = freeSlots.popLast() ?? slots.count
         if slot == slots.count { slots.append(Slot()) }
         slots[slot].allocation = allocation
-        slots[slot].generation += 1
-        slots[slot].scheduled = .distantFuture
         slotOfClient[allocation.client] = slot
-        for relayed in allocation.relayed { slotOfSocket[relayed.socket] = slot }
+        for relayed in allocation.relayed {
+            slotOfSocket[relayed.socket] = slot
+            ledger.openPort(relayed.local)
+        }
         counters.allocationsMade += 1
         schedule(slot)
     }
 
-    /// Has a slot looked at when the first of its addresses runs out, unless that happens anyway before.
-    mutating func schedule(_ slot: Int, replacing: Bool = false) {
-        guard let expiry = slots[slot].allocation?.earliestExpiry, replacing || expiry < slots[slot].scheduled else {
-            return
-        }
-        slots[slot].scheduled = expiry
-        deadlines.insert(.init(deadline: expiry, slot: slot, generation: slots[slot].generation))
+    /// Has a slot looked at when the first of its addresses runs out.
+    mutating func schedule(_ slot: Int) {
+        deadlines.set(slot, slots[slot].allocation?.earliestExpiry)
     }
 
     mutating func removeRelayed(_ family: IPAddress.Family, of slot: Int) {
@@ -230,7 +221,9 @@ public struct RelayCore: ~Copyable, Sendable {
         removeRelayed(.v6, of: slot)
         guard let allocation = slots[slot].allocation else { return }
         slots[slot].allocation = nil
+        deadlines.set(slot, nil)
         slotOfClient[allocation.client] = nil
+        if let token = allocation.reservationToken { ledger.cancelReservation(token) }
         freeSlots.append(slot)
         ledger.release(account: allocation.account, address: allocation.client.address.ip)
     }

@@ -1,43 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Wire
 
-/// When allocations have to be looked at, earliest first: a binary heap. An entry is not moved when its allocation is refreshed; the
-/// look then finds that it is too early and puts a later entry in.
+/// When allocations have to be looked at, earliest first: a binary heap with one entry for each slot at most, which is
+/// moved when its allocation is refreshed and taken out when it ends. So it is never larger than what it is for.
 struct RelayDeadlines: Sendable {
-    struct Entry: Sendable {
-        let deadline: Timestamp
+    private struct Entry: Sendable {
+        var deadline: Timestamp
         let slot: Int
-        /// Which user of the slot it is for.
-        let generation: UInt64
     }
 
     private var entries: [Entry] = []
+    /// Where each slot's entry stands, -1 for none.
+    private var places: [Int] = []
 
     var earliest: Timestamp? { entries.first?.deadline }
     var count: Int { entries.count }
 
-    mutating func insert(_ entry: Entry) {
-        entries.append(entry)
-        var place = entries.count - 1
+    /// Has a slot looked at when the deadline comes, and no longer at the one before; `nil` for never.
+    mutating func set(_ slot: Int, _ deadline: Timestamp?) {
+        while places.count <= slot { places.append(-1) }
+        let place = places[slot]
+        switch deadline {
+        case let deadline? where place >= 0:
+            entries[place].deadline = deadline
+            settle(place)
+        case let deadline?:
+            entries.append(Entry(deadline: deadline, slot: slot))
+            places[slot] = entries.count - 1
+            settle(entries.count - 1)
+        case nil where place >= 0:
+            swap(place, entries.count - 1)
+            entries.removeLast()
+            places[slot] = -1
+            if place < entries.count { settle(place) }
+        case nil:
+            break
+        }
+    }
+
+    /// Takes out the first entry that is due, and tells its slot.
+    mutating func popDue(_ now: Timestamp) -> Int? {
+        guard let first = entries.first, first.deadline <= now else { return nil }
+        set(first.slot, nil)
+        return first.slot
+    }
+
+    private mutating func swap(_ first: Int, _ second: Int) {
+        entries.swapAt(first, second)
+        places[entries[first].slot] = first
+        places[entries[second].slot] = second
+    }
+
+    /// Moves an entry to where it belongs.
+    private mutating func settle(_ start: Int) {
+        var place = start
         while place > 0, entries[place].deadline < entries[(place - 1) / 2].deadline {
-            entries.swapAt(place, (place - 1) / 2)
+            swap(place, (place - 1) / 2)
             place = (place - 1) / 2
         }
-    }
-
-    /// Takes out the first entry that is due.
-    mutating func popDue(_ now: Timestamp) -> Entry? {
-        guard let first = entries.first, first.deadline <= now else { return nil }
-        let last = entries.removeLast()
-        if !entries.isEmpty {
-            entries[0] = last
-            sink()
-        }
-        return first
-    }
-
-    private mutating func sink() {
-        var place = 0
         while true {
             var least = place
             for child in [2 * place + 1, 2 * place + 2]
@@ -45,7 +65,7 @@ struct RelayDeadlines: Sendable {
                 least = child
             }
             guard least != place else { return }
-            entries.swapAt(place, least)
+            swap(place, least)
             place = least
         }
     }

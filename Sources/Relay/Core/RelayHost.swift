@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import ICE
 public import Wire
 
-/// A STUN and TURN server as one of the machines of a simulated network: the core that ships, with every socket that it asks for.
-/// It costs an array a packet, which a driver with real sockets does not.
+/// A STUN and TURN server as one of the machines of a simulated network: the core that ships, with every socket that it
+/// asks for. It costs an array a packet, which a driver with real sockets does not.
 public struct RelayHost: ~Copyable, SansIO {
     /// What happens besides datagrams.
     public enum Event: Hashable, Sendable {
@@ -14,8 +15,8 @@ public struct RelayHost: ~Copyable, SansIO {
     private let outbox = RelayOutbox()
     private var ends: [RelaySocketID: SocketAddress] = [:]
     private var sockets: [SocketAddress: RelaySocketID] = [:]
-    /// What a stream has brought of a message that is not whole.
-    private var rests: [RelayClient: [UInt8]] = [:]
+    /// What cuts each client's stream.
+    private var readers: [RelayClient: TURNStreamReader] = [:]
     private var outputs: [Output<Event>] = []
     private var nextIndex = 0
 
@@ -43,31 +44,20 @@ public struct RelayHost: ~Copyable, SansIO {
 
     /// Takes bytes of a client's stream; false where they are no messages, after which the stream is to be closed.
     public mutating func receive(_ bytes: RawSpan, onStreamOf client: RelayClient, now: Timestamp) -> Bool {
-        let joined = (rests.removeValue(forKey: client) ?? []) + [UInt8](copying: bytes)
-        var offset = 0
-        var isSound = true
-        reading: while offset < joined.count {
-            switch StreamFraming.frame(joined.span.bytes, at: offset) {
-            case .message(let length) where offset + length <= joined.count:
-                core.receive(
-                    joined.span.bytes.extracting(offset..<offset + length), segment: length, from: client, now: now,
-                    into: outbox)
-                offset += length
-            case .message, .incomplete:
-                rests[client] = Array(joined[offset...])
-                break reading
-            case .invalid:
-                isSound = false
-                break reading
-            }
+        var reader = readers.removeValue(forKey: client) ?? TURNStreamReader(channelBytes: core.channelBytes)
+        reader.append(bytes)
+        while let range = reader.next() {
+            let message = reader.buffer.span.bytes.extracting(range)
+            core.receive(message, segment: range.count, from: client, now: now, into: outbox)
         }
+        readers[client] = reader
         settle(now)
-        return isSound
+        return !reader.isBroken
     }
 
     /// A client's stream is gone.
     public mutating func streamClosed(_ client: RelayClient, now: Timestamp) {
-        rests[client] = nil
+        readers[client] = nil
         core.streamClosed(client)
         settle(now)
     }

@@ -3,8 +3,8 @@ internal import ICE
 internal import Synchronization
 public import Wire
 
-/// What the cores of one server share: ports, quotas, reservations, and what addresses may ask that prove nothing. One core after
-/// the other uses it, so that clients cannot multiply what they get by the number of cores.
+/// What the cores of one server share: ports, quotas, reservations, and what addresses may ask that prove nothing. One
+/// core after the other uses it, so that clients cannot multiply what they get by the number of cores.
 public final class RelayLedger: Sendable {
     /// A port that waits for the client that has its token (RFC 8656 §7.2).
     private struct Reservation: Sendable {
@@ -22,6 +22,7 @@ public final class RelayLedger: Sendable {
         var reservations: [UInt64: Reservation] = [:]
         /// Tokens in the order in which they expire.
         var tokens: [UInt64] = []
+        var ownAddresses: Set<IPAddress>
         var entropy: Entropy
         var unproven: [TokenBucket?]
         let salt: UInt64
@@ -29,8 +30,8 @@ public final class RelayLedger: Sendable {
 
     /// How long a port is reserved: at least 30 seconds (RFC 8656 §7.2), and a second for who counts from the answer.
     private static let reservationTime = Duration.seconds(31)
-    /// Buckets for addresses that prove nothing. They are found by a keyed hash and shared where two hashes agree: a flood from
-    /// forged addresses takes no memory.
+    /// Buckets for addresses that prove nothing. They are found by a keyed hash and shared where two hashes agree: a
+    /// flood from forged addresses takes no memory.
     private static let unprovenBuckets = 8192
 
     let limits: RelayLimits
@@ -50,8 +51,18 @@ public final class RelayLedger: Sendable {
         }
         state = Mutex(
             State(
-                ports: ports, entropy: entropy, unproven: Array(repeating: nil, count: Self.unprovenBuckets),
-                salt: salt))
+                ports: ports, ownAddresses: Set(configuration.ownAddresses), entropy: entropy,
+                unproven: Array(repeating: nil, count: Self.unprovenBuckets), salt: salt))
+    }
+
+    /// Whether an address is the server's host: one of its own, or one that means this host everywhere.
+    func isOwn(_ ip: IPAddress) -> Bool {
+        ip.isUnspecified || ip.isLoopback || state.withLock { $0.ownAddresses.contains(ip) }
+    }
+
+    /// The host has other addresses now.
+    func setOwnAddresses(_ addresses: Set<IPAddress>) {
+        state.withLock { $0.ownAddresses = addresses }
     }
 
     /// The address that quotas count for: an IPv6 host chooses the last 64 bits of its address itself.
@@ -125,23 +136,24 @@ public final class RelayLedger: Sendable {
 
     // MARK: - Requests that prove nothing
 
-    /// Takes one request's worth from an address; whether it had as much.
-    func takeUnproven(_ address: IPAddress, now: Timestamp) -> Bool {
-        withUnproven(address, now) { $0.take(1, now: now) }
+    /// Takes one request's worth from an address; whether it had as much. There is another allowance for requests that
+    /// somebody signed who knows the key, be it long ago.
+    func takeUnproven(_ address: IPAddress, knowsKey: Bool = false, now: Timestamp) -> Bool {
+        withUnproven(address, knowsKey, now) { $0.take(1, now: now) }
     }
 
     /// Gives it back, because the request proved who it comes from.
     func giveUnproven(_ address: IPAddress, now: Timestamp) {
-        withUnproven(address, now) { $0.give(1) }
+        withUnproven(address, false, now) { $0.give(1) }
     }
 
     private func withUnproven<Result: Sendable>(
-        _ address: IPAddress, _ now: Timestamp, _ body: (inout TokenBucket) -> Result
+        _ address: IPAddress, _ knowsKey: Bool, _ now: Timestamp, _ body: (inout TokenBucket) -> Result
     ) -> Result {
         let address = Self.quotaAddress(address)
         return state.withLock { state in
             // A multiplication mixes upward, the shift brings what it mixed down: enough where nobody knows the salt.
-            var hash = (address.low ^ state.salt) &* 0x9E37_79B9_7F4A_7C15
+            var hash = (address.low ^ (knowsKey ? ~state.salt : state.salt)) &* 0x9E37_79B9_7F4A_7C15
             hash = (hash ^ hash >> 29 ^ address.high ^ state.salt) &* 0xBF58_476D_1CE4_E5B9
             let index = Int((hash ^ hash >> 32) % UInt64(Self.unprovenBuckets))
             var bucket =
@@ -175,6 +187,16 @@ public final class RelayLedger: Sendable {
         state.withLock { $0.ports[address.ip]?.give(address.port) }
     }
 
+    /// Notes that an allocation relays at an end, until its port is given back.
+    func openPort(_ address: SocketAddress) {
+        state.withLock { $0.ports[address.ip]?.open(address.port) }
+    }
+
+    /// Whether an allocation, of whichever core, relays at an end.
+    func isOpen(_ address: SocketAddress) -> Bool {
+        state.withLock { $0.ports[address.ip]?.isOpen(address.port) ?? false }
+    }
+
     /// How many ports of a relayed address are free.
     func freePorts(at ip: IPAddress) -> Int {
         state.withLock { $0.ports[ip]?.freeCount ?? 0 }
@@ -196,18 +218,28 @@ public final class RelayLedger: Sendable {
     func redeem(_ token: UInt64, now: Timestamp) -> SocketAddress? {
         state.withLock { state in
             Self.expireReservations(&state, now)
-            return state.reservations.removeValue(forKey: token)?.address
+            guard let reservation = state.reservations.removeValue(forKey: token) else { return nil }
+            state.tokens.removeAll { $0 == token }
+            return reservation.address
+        }
+    }
+
+    /// Gives a reserved port back whose token was not used: the allocation that it came with is gone, and whoever makes
+    /// one after the other must not hold more ports than its quota.
+    func cancelReservation(_ token: UInt64) {
+        state.withLock { state in
+            guard let reservation = state.reservations.removeValue(forKey: token) else { return }
+            state.tokens.removeAll { $0 == token }
+            state.ports[reservation.address.ip]?.give(reservation.address.port)
         }
     }
 
     private static func expireReservations(_ state: inout State, _ now: Timestamp) {
         var expired = 0
         for token in state.tokens {
-            if let reservation = state.reservations[token] {
-                guard reservation.expires <= now else { break }
-                state.reservations[token] = nil
-                state.ports[reservation.address.ip]?.give(reservation.address.port)
-            }
+            guard let reservation = state.reservations[token], reservation.expires <= now else { break }
+            state.reservations[token] = nil
+            state.ports[reservation.address.ip]?.give(reservation.address.port)
             expired += 1
         }
         if expired > 0 { state.tokens.removeFirst(expired) }

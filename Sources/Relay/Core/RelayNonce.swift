@@ -3,8 +3,8 @@ internal import Hashing
 internal import ICE
 internal import Wire
 
-/// Nonces that the server need not remember: a time, and a code over that time and the client's address. Whoever asks without
-/// credentials leaves nothing behind (RFC 8489 §9.2.4, "stateless").
+/// Nonces that the server need not remember: a time, and a code over that time and the client's address. Whoever asks
+/// without credentials leaves nothing behind (RFC 8489 §9.2.4, "stateless").
 struct RelayNonce: Sendable {
     /// Bytes of the code kept: 96 bits, as RFC 2104 §5 allows.
     private static let codeLength = 12

@@ -9,8 +9,8 @@ public enum RelayExit: Hashable, Sendable {
     case relayed(RelaySocketID)
 }
 
-/// Packets of one way, in order: what a driver hands to the kernel with one call. On a stream the bytes follow each other
-/// as they are.
+/// Packets of one way, in order: what a driver hands to the kernel with one call. On a stream the bytes follow each
+/// other as they are.
 public final class RelayTrain {
     /// Where they leave.
     public fileprivate(set) var route: RelayExit
@@ -36,8 +36,8 @@ public final class RelayTrain {
     }
 }
 
-/// What a core has to send, gathered while it takes a batch of packets in. It keeps its memory from one batch to the next, so that
-/// relaying allocates nothing.
+/// What a core has to send, gathered while it takes a batch of packets in. It keeps its memory from one batch to the
+/// next, so that relaying allocates nothing.
 public final class RelayOutbox {
     /// Trains that keep their memory while nothing is to be sent.
     private static let kept = 16

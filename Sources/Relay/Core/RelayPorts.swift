@@ -8,6 +8,8 @@ struct RelayPorts: Sendable {
     private var free: [UInt16]
     /// Where each port of the range stands among the free ones, -1 for one that is taken.
     private var places: [Int32]
+    /// Which ports an allocation relays at, of those that are taken.
+    private var isOpen: [Bool]
 
     /// How many random draws look for a port of a kind before all are looked at.
     private static let draws = 32
@@ -16,6 +18,7 @@ struct RelayPorts: Sendable {
         self.range = range
         free = Array(range)
         places = (0..<Int32(range.count)).map { $0 }
+        isOpen = Array(repeating: false, count: range.count)
     }
 
     /// How many ports are free.
@@ -39,9 +42,22 @@ struct RelayPorts: Sendable {
         return port
     }
 
+    /// Notes that an allocation relays at a port that was taken. Until then somebody else on the host may have it: a
+    /// port that is only reserved, or that could not be bound.
+    mutating func open(_ port: UInt16) {
+        guard range.contains(port) else { return }
+        isOpen[Int(port - range.lowerBound)] = true
+    }
+
+    /// Whether an allocation relays at a port.
+    func isOpen(_ port: UInt16) -> Bool {
+        range.contains(port) && isOpen[Int(port - range.lowerBound)]
+    }
+
     /// Gives a port back.
     mutating func give(_ port: UInt16) {
         guard range.contains(port), !isFree(port) else { return }
+        isOpen[Int(port - range.lowerBound)] = false
         places[Int(port - range.lowerBound)] = Int32(free.count)
         free.append(port)
     }

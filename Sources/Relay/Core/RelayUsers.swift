@@ -83,8 +83,9 @@ public struct RelayUsers: Sendable {
         return User(name: name, account: name, keys: keys)
     }
 
-    /// A credential that a shared secret vouches for until a time, in seconds since 1970: the name is that time and the user, the
-    /// password is made of the name ("A REST API For Access To TURN Services", draft-uberti-behave-turn-rest).
+    /// A credential that a shared secret vouches for until a time, in seconds since 1970: the name is that time and the
+    /// user, the password is made of the name ("A REST API For Access To TURN Services",
+    /// draft-uberti-behave-turn-rest).
     public static func shortLived(secret: String, user: String, expires: Int64) -> LongTermCredentials {
         let name = user.isEmpty ? "\(expires)" : "\(expires):\(user)"
         return LongTermCredentials(username: name, password: password(for: name, secret: Array(secret.utf8)))

@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import DTLS
+internal import ICE
 internal import NetIO
 internal import Wire
 
 /// A client's stream: bytes in, messages out, and back. It belongs to its shard's thread.
 final class RelayConnection {
     let client: RelayClient
-    /// Whether a message came since this was last set to false.
-    var hasHeard = false
+    /// When it came, or brought something that a server answers.
+    var lastHeard: Timestamp
     private let stream: TCPConnection
     private var tls: TLSSession?
     private let limit: Int
-    /// The highest byte that ChannelData may begin with.
-    private let lastChannelByte: UInt8
-    /// The start of a message whose end has not come yet: less than one message.
-    private var rest: [UInt8] = []
+    private var reader: TURNStreamReader
     private var plaintext: [UInt8] = []
 
     /// Where the most bytes may wait to be written; `nil` where no TLS session can be made.
-    init?(_ stream: TCPConnection, _ client: RelayClient, _ context: TLSContext?, limit: Int, lastChannelByte: UInt8) {
-        self.lastChannelByte = lastChannelByte
+    init?(
+        _ stream: TCPConnection, _ client: RelayClient, _ context: TLSContext?, limit: Int,
+        channelBytes: ClosedRange<UInt8>, now: Timestamp
+    ) {
+        lastHeard = now
+        reader = TURNStreamReader(channelBytes: channelBytes)
         self.stream = stream
         self.client = client
         self.limit = limit
@@ -38,7 +40,8 @@ final class RelayConnection {
         stream.close()
     }
 
-    /// Takes bytes of the stream and passes each whole message on; false where they make no sense, which ends the stream.
+    /// Takes bytes of the stream and passes each whole message on; false where they make no sense, which ends the
+    /// stream.
     func receive(_ bytes: RawSpan, _ body: (RawSpan) -> Void) -> Bool {
         guard tls != nil else { return takeMessages(bytes, body) }
         tls?.receive(bytes, plaintext: &plaintext)
@@ -73,35 +76,12 @@ final class RelayConnection {
     }
 
     private func takeMessages(_ bytes: RawSpan, _ body: (RawSpan) -> Void) -> Bool {
-        hasHeard = true
-        guard !rest.isEmpty else {
-            guard let used = messages(in: bytes, body) else { return false }
-            rest.append(contentsOf: [UInt8](copying: bytes.extracting(used..<bytes.byteCount)))
-            return true
-        }
-        var joined: [UInt8] = []
-        swap(&joined, &rest)
-        bytes.withUnsafeBytes { joined.append(contentsOf: $0) }
-        guard let used = messages(in: joined.span.bytes, body) else { return false }
-        joined.removeFirst(used)
-        rest = joined
-        return true
-    }
-
-    /// Passes whole messages on; how many bytes they took, `nil` where something else stands among them.
-    private func messages(in bytes: RawSpan, _ body: (RawSpan) -> Void) -> Int? {
-        var offset = 0
-        while true {
-            switch StreamFraming.frame(bytes, at: offset, lastChannelByte: lastChannelByte) {
-            case .message(let length):
-                guard offset + length <= bytes.byteCount else { return offset }
-                body(bytes.extracting(offset..<offset + length))
-                offset += length
-            case .incomplete:
-                return offset
-            case .invalid:
-                return nil
-            }
-        }
+        var reader = TURNStreamReader()
+        swap(&reader, &self.reader)
+        reader.append(bytes)
+        while let range = reader.next() { body(reader.buffer.span.bytes.extracting(range)) }
+        let isSound = !reader.isBroken
+        swap(&reader, &self.reader)
+        return isSound
     }
 }

@@ -4,14 +4,15 @@ internal import Glibc
 public import NetIO
 public import Wire
 
-/// A STUN and TURN server on real sockets: one thread with a core of its own for each processor that is to work, which share the
-/// listening ports, the relayed ports and the quotas.
+/// A STUN and TURN server on real sockets: one thread with a core of its own for each processor that is to work, which
+/// share the listening ports, the relayed ports and the quotas.
 public final class RelayServer: Sendable {
     /// What a server listens at, and how it behaves.
     public struct Configuration: Sendable {
         /// How the cores behave. Their addresses for NAT behaviour, own addresses and wall clock are filled in.
         public var relay: RelayConfiguration
-        /// Where to listen for datagrams. Two addresses with the same two ports each make a server that tells NATs' behaviour.
+        /// Where to listen for datagrams. Two addresses with the same two ports each make a server that tells NATs'
+        /// behaviour.
         public var udp: [SocketAddress] = []
         /// Where to listen for streams.
         public var tcp: [SocketAddress] = []
@@ -35,6 +36,8 @@ public final class RelayServer: Sendable {
     /// Where encrypted streams are taken.
     public let tlsAddresses: [SocketAddress]
     private let shards: [RelayShard]
+    /// Learns of addresses that the host gets later.
+    private let monitor: NetworkMonitor?
 
     /// Binds all sockets and starts.
     public init(_ configuration: Configuration) throws(NetIOError) {
@@ -54,9 +57,9 @@ public final class RelayServer: Sendable {
             listeners.append(sockets)
         }
         if relay.discovery == nil { relay.discovery = Self.discovery(udp) }
-        let own = udp.map(\.ip) + configuration.tcp.map(\.ip) + configuration.tls.map(\.ip)
-        relay.ownAddresses += own.filter { !$0.isUnspecified }
-        relay.ownAddresses += ((try? NetworkInterface.all()) ?? []).flatMap { $0.addresses.map(\.ip.withoutScope) }
+        relay.ownAddresses += (udp + configuration.tcp + configuration.tls).map(\.ip.withoutScope)
+        let said = Set(relay.ownAddresses)
+        relay.ownAddresses += try NetworkInterface.everyAddress()
 
         var entropy = SystemEntropy.make()
         let ledger = RelayLedger(configuration: relay, entropy: entropy.split())
@@ -65,20 +68,28 @@ public final class RelayServer: Sendable {
             let core = RelayCore(configuration: relay, ledger: ledger, entropy: entropy.split())
             shards.append(try RelayShard(core, ledger, listeners: listeners.map { $0[index] }, index: index))
         }
+        var monitor: NetworkMonitor?
         // Streams are for the last thread; what they carry is little beside datagrams.
         let last = shards[count - 1]
         var tcp: [SocketAddress] = []
         var tls: [SocketAddress] = []
         do throws(NetIOError) {
             for shard in shards { try shard.start() }
+            // Without an answer the addresses of before stay: better than none.
+            monitor = try NetworkMonitor(on: shards[0].loop) {
+                guard let now = try? NetworkInterface.everyAddress() else { return }
+                ledger.setOwnAddresses(now.union(said))
+            }
             for address in configuration.tcp { tcp.append(try last.listen(address, context: nil)) }
             if let context = configuration.tlsContext {
                 for address in configuration.tls { tls.append(try last.listen(address, context: context)) }
             }
         } catch {
+            monitor?.close()
             for shard in shards { shard.stop() }
             throw error
         }
+        self.monitor = monitor
         udpAddresses = udp
         tcpAddresses = tcp
         tlsAddresses = tls
@@ -96,6 +107,7 @@ public final class RelayServer: Sendable {
 
     /// Closes all sockets, and with them all allocations. Repeated calls are harmless.
     public func stop() {
+        monitor?.close()
         for shard in shards { shard.stop() }
     }
 
@@ -119,7 +131,8 @@ public final class RelayServer: Sendable {
         return nil
     }
 
-    /// Each allocation takes a descriptor: as many as this process may have. The corresponding C function is `setrlimit`.
+    /// Each allocation takes a descriptor: as many as this process may have. The corresponding C function is
+    /// `setrlimit`.
     private static func raiseDescriptorLimit() {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue)), &limit) == 0 else { return }

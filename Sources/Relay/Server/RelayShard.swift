@@ -4,8 +4,8 @@ internal import NetIO
 internal import Synchronization
 internal import Wire
 
-/// One thread of a server: a core, its sockets, and the clients that the kernel gave to it. After ``start()`` everything here happens
-/// on the loop's thread, which needs no lock.
+/// One thread of a server: a core, its sockets, and the clients that the kernel gave to it. After ``start()``
+/// everything here happens on the loop's thread, which needs no lock.
 final class RelayShard: @unchecked Sendable {
     let loop: EventLoop
     let ledger: RelayLedger
@@ -18,6 +18,7 @@ final class RelayShard: @unchecked Sendable {
     private var lastConnection: UInt32 = 0
     private var timer: LoopTimer?
     private var armed: Timestamp?
+    private var sweeper: LoopTimer?
     private var streamOverflow = 0
     private let isStopped = Atomic<Bool>(false)
 
@@ -41,6 +42,7 @@ final class RelayShard: @unchecked Sendable {
             core.handleTimeout(now: loop.now)
             flush()
         }
+        sweeper = loop.makeTimer { [weak self] in self?.sweep() }
         for listener in listeners {
             try listener.start(
                 on: loop, onReceive: { [weak self] in self?.receive($0) }, onBatchEnd: { [weak self] in self?.flush() })
@@ -67,6 +69,7 @@ final class RelayShard: @unchecked Sendable {
             relayed = [:]
             connections = [:]
             timer?.cancel()
+            sweeper?.cancel()
         }
         loop.stop()
     }
@@ -176,17 +179,20 @@ final class RelayShard: @unchecked Sendable {
             connection: id)
         guard
             let connection = RelayConnection(
-                stream, client, context, limit: ledger.limits.streamBacklog, lastChannelByte: core.lastChannelByte)
+                stream, client, context, limit: ledger.limits.streamBacklog, channelBytes: core.channelBytes,
+                now: loop.now)
         else {
             ledger.releaseStream(from: stream.remoteAddress.ip)
             return stream.close()
         }
+        if connections.isEmpty { sweeper?.arm(at: loop.now + sweepInterval) }
         connections[id] = connection
         do throws(NetIOError) {
             try stream.start(
                 onReceive: { [weak self] bytes in
                     guard let self, let connection = connections[id] else { return }
                     let isSound = connection.receive(bytes) { message in
+                        if RelayCore.isRequest(message) { connection.lastHeard = loop.now }
                         core.receive(
                             message, segment: message.byteCount, from: client, now: loop.now, into: outbox)
                     }
@@ -199,7 +205,6 @@ final class RelayShard: @unchecked Sendable {
         } catch {
             return closed(id)
         }
-        watch(id)
     }
 
     private func closed(_ id: UInt32) {
@@ -209,14 +214,19 @@ final class RelayShard: @unchecked Sendable {
         flush()
     }
 
-    /// Closes a stream that carries no allocation and says nothing.
-    private func watch(_ id: UInt32) {
-        let silence = ledger.limits.streamSilence
-        loop.schedule(at: loop.now + silence) { [weak self] in
-            guard let self, let connection = connections[id] else { return }
-            if !connection.hasHeard, !core.hasAllocation(connection.client) { return connection.close() }
-            connection.hasHeard = false
-            watch(id)
+    /// How often streams are looked at.
+    private var sweepInterval: Duration { ledger.limits.streamSilence / 4 }
+
+    /// Closes the streams that carry no allocation and brought nothing that makes sense for a while.
+    private func sweep() {
+        let now = loop.now
+        for connection in connections.values {
+            if core.hasAllocation(connection.client) {
+                connection.lastHeard = now
+            } else if now - connection.lastHeard >= ledger.limits.streamSilence {
+                connection.close()
+            }
         }
+        if !connections.isEmpty { sweeper?.arm(at: now + sweepInterval) }
     }
 }

@@ -12,8 +12,12 @@ struct BenchRelayCommand: AsyncParsableCommand {
         abstract:
             "Measure how fast TURN servers relay, and what it costs them: ours, and coturn where it is installed.",
         discussion: """
-            Clients and peers are on this host too, and take their share of its processors; the server's own processor time \
-            a packet is what compares. Each measurement is repeated, the servers taking turns.
+            Clients and peers are on this host too, and take their share of its processors; the server's own processor \
+            time a packet is what compares. Each measurement is repeated, the servers taking turns.
+
+            With --allocations it is not speed that is measured, but what so many allocations cost that are held at \
+            once: 250 of each of several users, every user at a loopback address of its own, and every allocation with \
+            a channel. They are held, refreshed, held again, and then each takes a packet to its peer and back.
             """)
 
     @Option(help: "How many clients send.")
@@ -30,6 +34,12 @@ struct BenchRelayCommand: AsyncParsableCommand {
 
     @Option(help: "Threads of each server.")
     var threads = 2
+
+    @Option(help: "Hold so many allocations at once instead.")
+    var allocations = 0
+
+    @Option(help: "With --allocations: seconds that they are held before the refresh, and after it.")
+    var hold = 3.0
 
     @Flag(help: "Print the result as JSON.")
     var json = false
@@ -49,7 +59,14 @@ struct BenchRelayCommand: AsyncParsableCommand {
         let segmentation: Bool
     }
 
+    /// Users who hold allocations have so many each: nearly the quota that a user and an address have by default.
+    private static let allocationsPerUser = 250
+    private static let defaultQuota = 256
+
     func validate() throws {
+        guard (0...16_000).contains(allocations), hold >= 0, hold <= 3600 else {
+            throw ValidationError("--allocations: up to 16000; --hold: 0 to 3600")
+        }
         guard clients > 0, clients <= 200, (1...1400).contains(payload), seconds > 0, rounds > 0, threads > 0 else {
             throw ValidationError("--clients: 1 to 200; --payload: 1 to 1400; the others: more than 0")
         }
@@ -57,7 +74,8 @@ struct BenchRelayCommand: AsyncParsableCommand {
 
     func run() async throws {
         let machine = Machine.current
-        let servers = try start()
+        guard allocations == 0 else { return try await runHolding(machine) }
+        let servers = try start([Self.user])
         var results: [Workload: [String: [(rate: Double, cpu: Double)]]] = [:]
         for _ in 0..<rounds {
             for direction in RelayLoad.Direction.allCases {
@@ -74,27 +92,28 @@ struct BenchRelayCommand: AsyncParsableCommand {
         report(machine, servers, results)
     }
 
-    private func start() throws -> [Server] {
+    private func start(_ users: [LongTermCredentials]) throws -> [Server] {
         let ports = try (0..<2).map { _ in
             let probe = try UDPSocket(bind: SocketAddress(ip: .loopbackV4, port: 0))
             defer { probe.close() }
             return probe.localAddress
         }
+        let names = users.map { "\($0.username):\($0.password)" }
         let ours = try MeasuredProcess(
             MeasuredProcess.ownProgram,
             [
-                "relay", "run", "--json", "--listen", "\(ports[0])", "--user", "bench:bench-password", "--allow-peer",
-                "127.0.0.0/8", "--threads", "\(threads)",
-            ])
+                "relay", "run", "--json", "--listen", "\(ports[0])", "--allow-peer", "127.0.0.1/32", "--threads",
+                "\(threads)", "--quota", "\(Self.defaultQuota)",
+            ] + names.flatMap { ["--user", $0] })
         _ = try ours.json(event: "listening", within: 10)
         var servers = [Server(name: "dreamer", process: ours, address: ports[0])]
         let coturn = try? MeasuredProcess(
             "turnserver",
             [
                 "-n", "--listening-ip", "127.0.0.1", "--listening-port", "\(ports[1].port)", "--relay-ip", "127.0.0.1",
-                "--allow-loopback-peers", "--lt-cred-mech", "--user", "bench:bench-password", "--realm", "bench",
-                "--no-tls", "--no-dtls", "--no-cli", "-m", "\(threads)", "--log-file", "/dev/null",
-            ])
+                "--allow-loopback-peers", "--lt-cred-mech", "--realm", "bench", "--no-tls", "--no-dtls", "--no-cli",
+                "-m", "\(threads)", "--log-file", "/dev/null", "--user-quota", "\(Self.defaultQuota)",
+            ] + names.flatMap { ["--user", $0] })
         if let coturn {
             usleep(1_000_000)
             servers.append(Server(name: "coturn", process: coturn, address: ports[1]))
@@ -158,5 +177,91 @@ struct BenchRelayCommand: AsyncParsableCommand {
     private func median(_ values: [Double]) -> Double {
         let sorted = values.sorted()
         return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+    }
+}
+
+// MARK: - Many allocations
+
+extension BenchRelayCommand {
+    private func runHolding(_ machine: Machine) async throws {
+        try raiseDescriptorLimit()
+        let count = (allocations + Self.allocationsPerUser - 1) / Self.allocationsPerUser
+        let users = (0..<count + 2).map { LongTermCredentials(username: "user\($0)", password: "password\($0)") }
+        let servers = try start(users)
+        var reports: [RelayHoldingReport] = []
+        if !json { Terminal.output(machine.description) }
+        for server in servers {
+            let report = try await holdAllocations(server, users)
+            reports.append(report)
+            server.process.stop()
+            if !json { for line in report.lines { Terminal.output(line) } }
+        }
+        if json {
+            Terminal.output(
+                JSON.object(["machine": machine.json, "results": .array(reports.map(\.json))]).serialized())
+        }
+        guard reports.first?.isComplete == true else {
+            throw CommandFailure("\(allocations) allocations are more than the relay holds")
+        }
+    }
+
+    /// The last two users are for those who ask for more than they get.
+    private func holdAllocations(_ server: Server, _ users: [LongTermCredentials]) async throws -> RelayHoldingReport {
+        var report = RelayHoldingReport(server: server.name)
+        report.asked = allocations
+        let process = server.process
+        let holding = try RelayHolding(server.address)
+        defer { holding.stop() }
+        func member(_ user: Int, at place: Int) -> RelayHolding.Member {
+            .init(credentials: users[user], address: Self.address(place))
+        }
+        let members = (0..<allocations).map { index in
+            member(index / Self.allocationsPerUser, at: index / Self.allocationsPerUser)
+        }
+        let all = 0..<allocations
+        report.memoryBefore = MeasuredProcess.status("VmRSS", of: "\(process.pid)")
+        var cpu = process.cpuSeconds
+        /// Processor time since this was asked last.
+        func used() -> Double {
+            defer { cpu = process.cpuSeconds }
+            return process.cpuSeconds - cpu
+        }
+        report.allocated = try await holding.allocate(members)
+        report.bound = await holding.perform(.bind, all)
+        report.setUpCPU = used()
+        report.memoryAfter = MeasuredProcess.status("VmRSS", of: "\(process.pid)")
+        let begin = Clock.seconds
+        try await Task.sleep(for: .seconds(hold))
+        report.holdCPU = used()
+        report.refreshed = await holding.perform(.refresh, all)
+        report.refreshCPU = used()
+        try await Task.sleep(for: .seconds(hold))
+        report.holdCPU += used()
+        report.heldSeconds = Clock.seconds - begin
+        // Permissions last half as long as allocations.
+        report.bound.done = min(report.bound.done, await holding.perform(.bind, all).done)
+        report.echoed = await holding.perform(.echo, all)
+        // A user at many addresses, then another user at an address that has its allocations.
+        report.userQuota = try await holding.allocate(
+            (0..<Self.defaultQuota + 10).map { member(users.count - 2, at: 1000 + $0) })
+        report.addressQuota = try await holding.allocate((0..<20).map { _ in member(users.count - 1, at: 0) })
+        return report
+    }
+
+    /// Every socket is a descriptor, here as in the server.
+    private func raiseDescriptorLimit() throws {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        guard limit.rlim_cur > UInt(allocations + 1000) else {
+            throw CommandFailure(
+                "\(allocations) allocations take more than the \(limit.rlim_cur) descriptors of a process")
+        }
+    }
+
+    /// A loopback address for each number up to 65,000.
+    private static func address(_ number: Int) -> IPAddress {
+        .v4(0x7F01_0001 + UInt32(number) << 8 & 0xFFFF00)
     }
 }

@@ -52,7 +52,11 @@ struct RelayRunCommand: AsyncParsableCommand {
     @Option(help: "The ports to relay at.")
     var ports = "49152-65535"
 
-    @Option(help: "Peers to let through that are refused otherwise, such as 10.0.0.0/8; repeatable.")
+    @Option(
+        help: """
+            Peers to let through that are refused otherwise, such as 10.0.0.0/8; repeatable. Of this host only an address \
+            that is named alone, such as 127.0.0.1/32.
+            """)
     var allowPeer: [IPRange] = []
 
     @Option(help: "Peers to refuse beside those that are not of the Internet; repeatable.")

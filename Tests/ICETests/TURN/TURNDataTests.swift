@@ -220,12 +220,40 @@ struct TURNDataTests {
         #expect(!reader.isBroken)
     }
 
+    @Test("a stream's message ends where it says, and what is taken leaves no memory behind")
+    func endOfMessage() {
+        func end(_ head: [UInt8]) -> Int? {
+            var reader = TURNStreamReader()
+            reader.append(head.span.bytes)
+            #expect(reader.next() == nil && !reader.isBroken)
+            while reader.buffer.count < 70_000 {
+                reader.append(([0] as [UInt8]).span.bytes)
+                if let range = reader.next() {
+                    let count = reader.buffer.count
+                    #expect(range.lowerBound == 0 && reader.next() == nil && reader.buffer.capacity <= 4096)
+                    return count
+                }
+            }
+            return nil
+        }
+        #expect(end([0, 1, 0, 8]) == 28 && end([3, 1, 0, 0]) == 20 && end([0x40, 0, 0]) == 4)
+        #expect(end([0x4F, 0, 0, 5]) == 12 && end([0x40, 0, 255, 255]) == 65_540)
+    }
+
+    @Test("numbers of channels from before are taken where they are wanted")
+    func olderChannels() {
+        var reader = TURNStreamReader(channelBytes: 0x40...0x7F)
+        reader.append(([0x7F, 0, 0, 0, 0x50, 0, 0, 1, 9, 0, 0, 0] as [UInt8]).span.bytes)
+        #expect(reader.next() == 0..<4 && reader.next() == 4..<9 && reader.next() == nil && !reader.isBroken)
+    }
+
     @Test(
-        "a stream of something else is broken",
-        arguments: [[22, 3, 3, 0], [0, 1, 0, 3], [0x50, 0, 0, 0], [255, 0, 0, 0]])
+        "a stream of something else is broken, as soon as that shows",
+        arguments: [[22, 3, 3, 0], [0, 1, 0, 3], [0x50, 0, 0, 0], [255, 0, 0, 0], [4], [20], [0x50], [0x80], [255]]
+            as [[UInt8]])
     func brokenStream(start: [UInt8]) {
         var reader = TURNStreamReader()
-        reader.append((start + [0, 0, 0, 0]).span.bytes)
+        reader.append(start.span.bytes)
         #expect(reader.next() == nil)
         #expect(reader.isBroken)
         reader.append([0x40, 0, 0, 0].span.bytes)
