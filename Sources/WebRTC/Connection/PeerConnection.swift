@@ -169,7 +169,7 @@ public final class PeerConnection: Sendable {
     /// `trickling` (RFC 8838), and then candidates follow as ``Event/localCandidate(_:)`` up to
     /// ``Event/gatheringComplete``. On a connection that has exchanged descriptions, a further offer.
     public func createOffer(trickling: Bool = false) async throws(PeerConnectionError) -> SessionDescription {
-        let servers = await resolveServers()
+        let servers = await resolveServers(expecting: [])
         if guarded.withLock({ $0.sockets.isEmpty }) {
             try start(.offer, expecting: [], servers: servers)
         } else {
@@ -193,7 +193,7 @@ public final class PeerConnection: Sendable {
     ) async throws(PeerConnectionError) -> SessionDescription {
         let traits = RemoteTrait.all(in: offer)
         if guarded.withLock({ $0.sockets.isEmpty }) {
-            try start(.answer, expecting: traits, servers: await resolveServers())
+            try start(.answer, expecting: traits, servers: await resolveServers(expecting: traits))
         } else {
             expect(traits)
         }
