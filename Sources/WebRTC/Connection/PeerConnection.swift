@@ -16,6 +16,11 @@ public final class PeerConnection: Sendable {
     public struct Configuration: Sendable {
         /// STUN and TURN servers.
         public var iceServers: [ICEServer] = []
+        /// W3C's `iceCandidatePoolSize`: with any other than 0 candidates are gathered from the moment that the
+        /// connection is made, on sockets of its own, so that the offer or answer has them at once. One transport
+        /// carries all channels, so that there is nothing for more than 1 to gather. Until the connection ends, ports
+        /// and allocations are held.
+        public var iceCandidatePoolSize: UInt8 = 0
         /// What ways to the peer are used: any, or relays alone, which hide every address of this host from the peer.
         public var iceTransportPolicy = ICEAgent.TransportPolicy.all
         /// Ta, the least time between two new checks: what peers are told that have a word for it (`a=ice-pacing`, RFC 8839 §5.6); the
@@ -96,6 +101,8 @@ public final class PeerConnection: Sendable {
     let guarded: Mutex<Guarded>
     let work = Work()
     let relays = RelayLinks()
+    /// Gathers ahead of the first description.
+    let pooling = Mutex<Task<Void, Never>?>(nil)
     private let timer = Mutex<LoopTimer?>(nil)
 
     /// A connection over the sockets of `endpoint`. Nothing is sent before an offer is made or taken.
@@ -121,6 +128,8 @@ public final class PeerConnection: Sendable {
         guarded = Mutex(Guarded(core: core))
         let timer = endpoint.loop.makeTimer { [weak self] in self?.timerFired() }
         self.timer.withLock { $0 = timer }
+        guard configuration.iceCandidatePoolSize > 0 else { return }
+        pooling.withLock { $0 = Task { [weak self] in await self?.gatherAhead() } }
     }
 
     // MARK: - Queries
@@ -169,8 +178,9 @@ public final class PeerConnection: Sendable {
     /// `trickling` (RFC 8838), and then candidates follow as ``Event/localCandidate(_:)`` up to
     /// ``Event/gatheringComplete``. On a connection that has exchanged descriptions, a further offer.
     public func createOffer(trickling: Bool = false) async throws(PeerConnectionError) -> SessionDescription {
-        let servers = await resolveServers(expecting: [])
-        if guarded.withLock({ $0.sockets.isEmpty }) {
+        let isPrepared = await isPrepared()
+        let servers = isPrepared ? Servers() : await resolveServers(expecting: [])
+        if guarded.withLock({ $0.core.side == nil }) {
             try start(.offer, expecting: [], servers: servers)
         } else {
             let fresh = guarded.withLock { $0.core.wantsRestart } ? try await endpoint.socketsForRestart() : []
@@ -192,8 +202,10 @@ public final class PeerConnection: Sendable {
         offer: SessionDescription, trickling: Bool = false
     ) async throws(PeerConnectionError) -> SessionDescription {
         let traits = RemoteTrait.all(in: offer)
-        if guarded.withLock({ $0.sockets.isEmpty }) {
-            try start(.answer, expecting: traits, servers: await resolveServers(expecting: traits))
+        let isPrepared = await isPrepared()
+        if guarded.withLock({ $0.core.side == nil }) {
+            let servers = isPrepared ? Servers() : await resolveServers(expecting: traits)
+            try start(.answer, expecting: traits, servers: servers)
         } else {
             expect(traits)
         }
@@ -276,6 +288,7 @@ public final class PeerConnection: Sendable {
     private func start(
         _ side: RTCEndpoint.Side, expecting peer: [RemoteTrait], servers: Servers
     ) throws(PeerConnectionError) {
+        if try startPrepared(side) { return process() }
         let sockets = try endpoint.sockets(for: side, of: self, expecting: peer)
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
@@ -560,41 +573,5 @@ extension PeerConnection {
             endpoint.retire(socket)
         }
         guarded.withLock { $0.channels = [:] }
-    }
-}
-
-// MARK: - Waiting
-
-extension PeerConnection {
-    private func wait(
-        _ what: String, until isDone: (borrowing Guarded) throws(PeerConnectionError) -> Bool
-    ) async throws(PeerConnectionError) {
-        while true {
-            if try guarded.withLock({ (state) throws(PeerConnectionError) in try isDone(state) }) { return }
-            if Task.isCancelled { throw PeerConnectionError(.closed, "waiting for \(what) was cancelled") }
-            await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
-                    let goOn = guarded.withLock { state in
-                        state.waiters.append(continuation)
-                        return (try? isDone(state)) ?? true
-                    }
-                    if goOn || Task.isCancelled { wakeAll() }
-                }
-            } onCancel: {
-                wakeAll()
-            }
-        }
-    }
-
-    private func wakeAll() {
-        for waiter in guarded.withLock({ $0.takeWaiters() }) { waiter.resume() }
-    }
-}
-
-extension PeerConnection.Guarded {
-    fileprivate mutating func takeWaiters() -> [CheckedContinuation<Void, Never>] {
-        let taken = waiters
-        waiters = []
-        return taken
     }
 }

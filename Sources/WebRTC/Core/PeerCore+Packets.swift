@@ -225,7 +225,7 @@ extension PeerCore {
         case .localCandidate(let candidate):
             report(candidate, ufrag: ice.peek { $0.localCredentials.ufrag })
         case .gatheringComplete:
-            events.append(.gatheringComplete)
+            if side != nil { events.append(.gatheringComplete) }
         case .selectedPair(let pair):
             let isNew = route.map { $0 != (pair.localAddress, pair.remoteAddress) } ?? false
             route = (pair.localAddress, pair.remoteAddress)
