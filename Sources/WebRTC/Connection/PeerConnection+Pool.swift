@@ -11,6 +11,7 @@ extension PeerConnection {
         let servers = await resolveServers(expecting: [])
         guard let sockets = try? await endpoint.socketsForRestart() else { return }
         let isWanted = guarded.withLock { state in
+            useHostNames(&state.core)
             guard
                 state.core.prepare(
                     localAddresses: sockets.map(\.localAddress), servers: servers.stun, turnServers: servers.turn,
@@ -20,7 +21,10 @@ extension PeerConnection {
             for socket in sockets { socket.add(self, ufrag: state.core.localUfrag) }
             return true
         }
-        if isWanted { return process() }
+        if isWanted {
+            answerForHostNames()
+            return process()
+        }
         for socket in sockets { endpoint.retire(socket) }
     }
 

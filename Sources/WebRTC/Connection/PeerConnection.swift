@@ -23,6 +23,11 @@ public final class PeerConnection: Sendable {
         public var iceCandidatePoolSize: UInt8 = 0
         /// What ways to the peer are used: any, or relays alone, which hide every address of this host from the peer.
         public var iceTransportPolicy = ICEAgent.TransportPolicy.all
+        /// Whether our candidates have names in place of this host's addresses, as browsers' have that do not trust a
+        /// page (draft-ietf-mmusic-mdns-ice-candidates). Peers on the same link find the address behind a name by
+        /// multicast, others come by what servers see of us or over relays; those that we check see where the checks
+        /// come from.
+        public var hidesHostAddresses = false
         /// Ta, the least time between two new checks: what peers are told that have a word for it (`a=ice-pacing`, RFC 8839 §5.6); the
         /// larger of both sides' values holds, and 50 ms toward the others (RFC 8445 §14.2).
         public var checkInterval: Duration = .milliseconds(5)
@@ -120,6 +125,7 @@ public final class PeerConnection: Sendable {
         settings.dreamerAttribute = configuration.dreamerAttribute
         settings.recoversLosses = configuration.recoversLosses
         settings.transportPolicy = configuration.iceTransportPolicy
+        settings.hidesHostAddresses = configuration.hidesHostAddresses
         settings.localNAT = configuration.localNAT
         settings.checkInterval = configuration.checkInterval
         settings.birthdayBudget = configuration.birthdayBudget
@@ -255,6 +261,7 @@ public final class PeerConnection: Sendable {
     ) throws(PeerConnectionError) {
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
+                useHostNames(&state.core)
                 try body(&state.core, fresh.map(\.localAddress), endpoint.loop.now)
                 state.sockets += fresh
                 for socket in fresh { socket.add(self, ufrag: state.core.localUfrag) }
@@ -263,6 +270,7 @@ public final class PeerConnection: Sendable {
             for socket in fresh { endpoint.retire(socket) }
             throw error
         }
+        answerForHostNames()
         process()
     }
 
@@ -292,6 +300,7 @@ public final class PeerConnection: Sendable {
         let sockets = try endpoint.sockets(for: side, of: self, expecting: peer)
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
+                useHostNames(&state.core)
                 try state.core.start(
                     as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
                     servers: servers.stun, turnServers: servers.turn, now: endpoint.loop.now)
@@ -306,6 +315,7 @@ public final class PeerConnection: Sendable {
             }
             throw error
         }
+        answerForHostNames()
         process()
     }
 
@@ -551,7 +561,8 @@ extension PeerConnection {
 
     /// Asks for a name on the links of the sockets.
     private func resolve(_ name: String, _ sockets: [EndpointSocket]) {
-        MulticastResolver.resolve(name, from: Array(Set(sockets.map(\.localAddress.ip))), loop: endpoint.loop) {
+        let links = sockets.map(\.localAddress.ip).filter { endpoint.configuration.usesLoopback || !$0.isLoopback }
+        MulticastResolver.resolve(name, from: links, loop: endpoint.loop) {
             [weak self] found in
             guard let self else { return }
             guarded.withLock { $0.core.resolved(name, as: found, now: self.endpoint.loop.now) }

@@ -75,6 +75,8 @@ extension PeerCore {
     mutating func makeAgent(
         _ settings: ICEAgent.Configuration, _ localAddresses: [SocketAddress], now: Timestamp
     ) -> ICEAgent {
+        var settings = settings
+        settings.hostNames = knownHostNames
         var agent = ICEAgent(configuration: settings, entropy: entropy.split())
         for address in localAddresses { agent.addLocalAddress(address, now: now) }
         agent.gather(now: now)

@@ -148,6 +148,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var iceSettings: ICEAgent.Configuration?
     var restart = ICERestart()
     var remoteNames = RemoteNames()
+    /// Names for addresses of this host that somebody answers for already; agents made from now on use them.
+    public var knownHostNames: [HostName] = []
     /// Which half of the current exchange our description is.
     var localKind = SessionDescription.Kind.offer
     /// An offer of ours has no answer yet.
