@@ -406,6 +406,17 @@ extension PeerConnection {
         }
     }
 
+    /// Takes what ICMP said of a request, on the loop's thread.
+    func receiveUnreachable(
+        _ destination: SocketAddress, from local: SocketAddress, because cause: Unreachability,
+        quoting id: STUNTransactionID
+    ) {
+        let now = endpoint.loop.now
+        guarded.withLock { state in
+            state.core.receiveUnreachable(destination, from: local, because: cause, quoting: id, now: now)
+        }
+    }
+
     private func timerFired() {
         guarded.withLock { state in
             state.deadline = nil

@@ -215,11 +215,7 @@ extension PeerCore {
         case .stateChanged(.failed):
             // A peer that has said good-bye answers nothing more, and what it sent before may still be unread.
             guard !closing.peerHasClosed else { return }
-            fail(
-                .iceFailed,
-                isDTLSConnected
-                    ? "the peer stopped answering (no consent for 30 s)"
-                    : "no path to the peer works (see the trace of ICE's decisions)")
+            fail(.iceFailed, pathFailure)
         case .stateChanged:
             break
         case .localCandidate(let candidate):
