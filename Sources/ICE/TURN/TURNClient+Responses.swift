@@ -135,8 +135,9 @@ extension TURNClient {
         }
     }
 
-    /// Whether a refusal of two addresses may have another answer for one: a family that is not there (440), a quota or a store of
-    /// addresses that has one left (486, 508), or a server older than the attribute that cannot pass over it (400, 420).
+    /// Whether a refusal of two addresses may have another answer for one: a family that is not there (440), a quota or
+    /// a store of addresses that has one left (486, 508), or a server older than the attribute that cannot pass over it
+    /// (400, 420).
     private static func mayConcernFamilies(_ reason: TURNFailure) -> Bool {
         switch reason {
         case .addressFamilyNotSupported, .quotaReached, .insufficientCapacity, .badRequest,

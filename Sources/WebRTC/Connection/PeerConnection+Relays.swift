@@ -15,7 +15,8 @@ extension PeerConnection {
         var turn: [TURNServer] = []
     }
 
-    /// The servers' addresses, for a peer of which that much is known; those whose names are not found in time are left out.
+    /// The servers' addresses, for a peer of which that much is known; those whose names are not found in time are left
+    /// out.
     func resolveServers(expecting peer: [RemoteTrait]) async -> Servers {
         var servers = await resolveServers()
         let remote: [IPAddress] = peer.compactMap { trait in
@@ -69,8 +70,8 @@ extension PeerConnection.Servers {
         }
     }
 
-    /// Has relays asked for IPv6 addresses as well, where such a one is of use: this host has one of its own, so that the peer may
-    /// have nothing else, or the peer offers one. IPv4 is asked for in any case.
+    /// Has relays asked for IPv6 addresses as well, where such a one is of use: this host has one of its own, so that
+    /// the peer may have nothing else, or the peer offers one. IPv4 is asked for in any case.
     mutating func wantFamilies(local: [IPAddress], remote: [IPAddress]) {
         func isWide(_ ip: IPAddress) -> Bool { ip.family == .v6 && !ip.isLinkLocal }
         guard (local + remote).contains(where: isWide) else { return }
