@@ -143,7 +143,8 @@ let package = Package(
         .testTarget(
             name: "WebRTCTests",
             dependencies: [
-                "WebRTC", "DTLS", "ICE", "SRTP", "SCTP", "SCTPTestSupport", "SDP", "Wire", "TestSupport",
+                "WebRTC", "Relay", "DTLS", "ICE", "SRTP", "SCTP", "SCTPTestSupport", "SDP", "NetIO", "Wire",
+                "TestSupport",
             ]),
         // What reads bytes of strangers, each as a function of any bytes: for tests and for a fuzzer.
         .target(

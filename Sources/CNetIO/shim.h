@@ -66,6 +66,7 @@ enum {
     CNETIO_EVENT_BATCH = 64,
     CNETIO_READABLE = 1,
     CNETIO_WRITABLE = 2,
+    CNETIO_FAILED = 4,
     CNETIO_EDGE = 4,
     CNETIO_UDP_SEGMENT = UDP_SEGMENT,
     CNETIO_UDP_GRO = UDP_GRO,
@@ -256,6 +257,9 @@ struct cnetio_error {
     uint32_t information;
     uint8_t type;
     uint8_t code;
+    // How much of the datagram's payload came back with the error, and its beginning.
+    uint8_t quoted_length;
+    uint8_t quoted[20];
 };
 
 // The kernel's struct sock_extended_err (linux/errqueue.h).
@@ -272,8 +276,8 @@ struct cnetio_extended_error {
 // Takes one entry of the socket's error queue: 1 for an ICMP error, 0 for one of another kind, -1 where there is none.
 static inline int cnetio_receive_error(int fd, struct cnetio_error *error) {
     struct sockaddr_storage name;
-    char byte;
-    struct iovec vector = {&byte, sizeof byte};
+    uint8_t quoted[sizeof error->quoted];
+    struct iovec vector = {quoted, sizeof quoted};
     union {
         char bytes[512];
         struct cmsghdr align;
@@ -286,8 +290,11 @@ static inline int cnetio_receive_error(int fd, struct cnetio_error *error) {
     header.msg_iovlen = 1;
     header.msg_control = control.bytes;
     header.msg_controllen = sizeof control.bytes;
-    if (recvmsg(fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return -1;
+    ssize_t length = recvmsg(fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT);
+    if (length < 0) return -1;
     memset(error, 0, sizeof *error);
+    error->quoted_length = (uint8_t)length;
+    memcpy(error->quoted, quoted, (size_t)length);
     if (header.msg_namelen == 0 || !cnetio_from_sockaddr((const struct sockaddr *)&name, &error->to)) return 0;
     for (struct cmsghdr *entry = CMSG_FIRSTHDR(&header); entry != NULL; entry = CMSG_NXTHDR(&header, entry)) {
         int is_v4 = entry->cmsg_level == IPPROTO_IP && entry->cmsg_type == IP_RECVERR;
@@ -350,7 +357,8 @@ static inline ssize_t cnetio_random(void *bytes, size_t count) { return getrando
 // Names the calling thread, as tools show it.
 static inline void cnetio_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
-// What epoll_ctl(2) and epoll_wait(2) say of one descriptor: who registered it and CNETIO_READABLE, CNETIO_WRITABLE.
+// What epoll_ctl(2) and epoll_wait(2) say of one descriptor: who registered it and CNETIO_READABLE, CNETIO_WRITABLE;
+// and of what came, CNETIO_FAILED.
 // CNETIO_EDGE asks for edges instead of levels.
 struct cnetio_event {
     uint64_t token;
@@ -382,7 +390,8 @@ static inline int cnetio_epoll_wait(int epoll, struct cnetio_event *events, int6
         uint32_t flags = raw[i].events;
         events[i].token = raw[i].data.u64;
         events[i].ready = (flags & (EPOLLIN | EPOLLERR | EPOLLHUP) ? CNETIO_READABLE : 0u)
-            | (flags & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? CNETIO_WRITABLE : 0u);
+            | (flags & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? CNETIO_WRITABLE : 0u)
+            | (flags & EPOLLERR ? CNETIO_FAILED : 0u);
     }
     return count;
 }

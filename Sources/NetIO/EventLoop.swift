@@ -30,6 +30,8 @@ public final class EventLoop: Sendable {
         public static let readable = Interest(rawValue: UInt32(CNETIO_READABLE))
         /// There is room to write.
         public static let writable = Interest(rawValue: UInt32(CNETIO_WRITABLE))
+        /// There is an error to take. Told without being asked for.
+        public static let failed = Interest(rawValue: UInt32(CNETIO_FAILED))
     }
 
     private struct State {

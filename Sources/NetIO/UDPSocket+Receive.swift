@@ -18,6 +18,9 @@ extension UDPSocket {
         public var code: UInt8
         /// The next link's MTU where the datagram was too large, else 0.
         public var mtu: UInt32
+        /// The beginning of the datagram's payload as the message quotes it, 20 bytes at most; routers may quote
+        /// nothing of it (RFC 792). What nobody could guess in there shows that the datagram's way was seen.
+        public var quoted: [UInt8]
     }
 
     /// Called for each ICMP error.
@@ -42,11 +45,9 @@ extension UDPSocket {
             guard state.loop == nil else { throw NetIOError("start", code: EALREADY) }
             let interest: EventLoop.Interest = state.backlog.isEmpty ? .readable : [.readable, .writable]
             state.registration = try loop.register(descriptor, interest) { ready in
-                if ready.contains(.writable) {
-                    self.flushBacklog()
-                    // Errors count as both.
-                    if self.reportsErrors, let onError, self.receiveErrors(onError) { onBatchEnd() }
-                }
+                if ready.contains(.writable) { self.flushBacklog() }
+                // The queue of errors costs no call where there is none.
+                if ready.contains(.failed), self.reportsErrors, self.receiveErrors(onError) { onBatchEnd() }
                 if ready.contains(.readable) { self.receive(loop, onReceive, onBatchEnd) }
             }
             state.loop = loop
@@ -54,7 +55,7 @@ extension UDPSocket {
     }
 
     /// Takes ICMP errors from the kernel's queue; whether there were any.
-    private func receiveErrors(_ onError: ErrorHandler) -> Bool {
+    private func receiveErrors(_ onError: ErrorHandler?) -> Bool {
         var error = cnetio_error()
         var isAny = false
         for _ in 0..<UDPSocket.maximumErrors {
@@ -62,11 +63,23 @@ extension UDPSocket {
             guard result >= 0 else { break }
             guard result > 0 else { continue }
             isAny = true
-            onError(
+            let quoted = withUnsafeBytes(of: error.quoted) { Array($0.prefix(Int(error.quoted_length))) }
+            onError?(
                 ErrorReport(
-                    destination: SocketAddress(error.to), type: error.type, code: error.code, mtu: error.information))
+                    destination: SocketAddress(error.to), type: error.type, code: error.code, mtu: error.information,
+                    quoted: quoted))
         }
         return isAny
+    }
+
+    /// Has ICMP errors dropped from now on, where the options asked for them.
+    public func ignoreErrors() {
+        state.withLock { state in
+            guard state.takesReports, !state.isClosed else { return }
+            state.takesReports = false
+            let isV6 = localAddress.ip.family == .v6
+            SocketSetup(descriptor: descriptor).attempt(isV6 ? .receiveErrorsV6 : .receiveErrorsV4, 0)
+        }
     }
 
     private func receive(_ loop: EventLoop, _ onReceive: ReceiveHandler, _ onBatchEnd: @Sendable () -> Void) {

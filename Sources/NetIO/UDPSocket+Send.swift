@@ -155,7 +155,8 @@ extension UDPSocket.State {
                     continue
                 case EAGAIN:
                     return next
-                case _ where reports > 0 && SendTrain.mayReport.contains(code):
+                case EMSGSIZE where reports == SendTrain.maximumReports,
+                    _ where reports > 0 && SendTrain.mayReport.contains(code):
                     // Likely what ICMP said of a datagram sent before, perhaps to somebody else: the call took that word.
                     reports -= 1
                 case _ where trains[0].segment != 0 && SendTrain.mayRefuse.contains(code):
@@ -178,8 +179,12 @@ enum SendTrain {
     /// What the kernel answers where a route or device cannot segment (EIO, EOPNOTSUPP), or where segments exceed the MTU
     /// (EMSGSIZE, and EINVAL in older versions).
     static let mayRefuse: Set<Int32> = [EINVAL, EIO, EOPNOTSUPP, EMSGSIZE]
-    /// What a call may answer that means an earlier datagram, where ICMP errors are asked for (IP_RECVERR, ip(7)).
-    static let mayReport: Set<Int32> = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EPROTO]
+    /// What a call may answer that means an earlier datagram, where ICMP errors are asked for (IP_RECVERR, ip(7)): all
+    /// that the kernel makes of them (`icmp_err_convert` in net/ipv4/icmp.c, `icmpv6_err_convert` in net/ipv6/icmp.c).
+    /// EMSGSIZE is another one, and more often the call's own.
+    static let mayReport: Set<Int32> = [
+        ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EACCES,
+    ]
     /// How many such answers are passed over for one send.
     static let maximumReports = 4
     /// UDP_MAX_SEGMENTS of Linux before 6.9 (linux/udp.h).

@@ -104,7 +104,8 @@ struct UDPSocketTests {
             var iterator = reports.makeAsyncIterator()
             // Port unreachable (RFC 792).
             let report = await iterator.next()
-            #expect(report == UDPSocket.ErrorReport(destination: nobody, type: 3, code: 3, mtu: 0))
+            #expect(
+                report == UDPSocket.ErrorReport(destination: nobody, type: 3, code: 3, mtu: 0, quoted: [9]))
             #expect(await inbox.wait(for: 20).map(\.bytes) == (0..<20).map { [$0] })
         }
     }

@@ -20,6 +20,8 @@ struct CheckPair: Sendable {
     /// The time from a check to its answer, of checks that were sent once.
     var roundTripTime: Duration?
     var counters = ICECandidatePair.Counters()
+    /// What ICMP said of the remote candidate since the last answer.
+    var unreachable: Unreachability?
 
     var isValid: Bool { validLocal != nil }
     /// Whether its outcome is still open.

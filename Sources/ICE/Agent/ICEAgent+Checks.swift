@@ -129,23 +129,9 @@ extension ICEAgent {
     private mutating func timedOut(_ transaction: Transaction) {
         guard !transaction.isCancelled else { return }
         switch transaction.purpose {
-        case .check(let pair, let isNomination): checkFailed(pair, .timeout, isNomination: isNomination)
+        case .check(let pair, let isNomination): checkFailed(pair, silence(of: pair), isNomination: isNomination)
         case .gather(let request): gatheringFailed(request, .timeout)
         case .consent: break
-        }
-    }
-
-    /// The network says that nobody listens at `destination`, as an ICMP port unreachable tells a socket. Ends requests to
-    /// servers there at once. Checks go on: ICMP is easily forged (RFC 8445 §7.2.5.2.2), and a peer may yet bind its socket.
-    public mutating func receiveUnreachable(_ destination: SocketAddress, from local: SocketAddress, now: Timestamp) {
-        clock = max(clock, now)
-        guard !hasEnded else { return }
-        relayUnreachable(destination, from: local)
-        guard let base = baseIndex(of: local) else { return }
-        let hit = transactions.entries.filter { $0.base == base && $0.destination == destination }
-        for case .gather(let request) in hit.map(\.purpose) {
-            transactions.removeAll { $0.purpose == .gather(request: request) }
-            gatheringFailed(request, .unreachable)
         }
     }
 
@@ -208,7 +194,7 @@ extension ICEAgent {
             return
         }
         if let expiry = monitor.expiry, expiry <= clock {
-            loseConsent(pair, .timeout)
+            loseConsent(pair, silence(of: pair.id))
             return
         }
         if let due = monitor.nextRequest, due <= clock {

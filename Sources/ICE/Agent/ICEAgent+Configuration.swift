@@ -34,6 +34,9 @@ extension ICEAgent {
         /// pages that may not know those (draft-ietf-mmusic-mdns-ice-candidates). ``ICEAgent/hostNames`` are then for
         /// an ``MDNSResponder``.
         public var hidesHostAddresses = false
+        /// Names that are answered for already, and stand for their addresses in candidates; other addresses get fresh
+        /// ones.
+        public var hostNames: [HostName] = []
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false
 

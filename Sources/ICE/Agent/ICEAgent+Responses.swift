@@ -71,6 +71,7 @@ extension ICEAgent {
         checklist.update(id) {
             $0.counters.responsesReceived += 1
             $0.counters.totalRoundTripTime += roundTrip
+            $0.unreachable = nil
         }
         if consent?.pair == id {
             consent?.answered(now: clock)

@@ -130,6 +130,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         localCredentials = ICECredentials(using: &self.entropy)
         tieBreaker = self.entropy.next()
         pacing = max(configuration.checkInterval, .milliseconds(5))
+        hostNames = configuration.hostNames
     }
 
     // MARK: Queries

@@ -48,6 +48,7 @@ extension ICEDecision.Action: CustomStringConvertible {
         case .checkAnswered(let source, let base, let outcome): "check from \(source) at \(base): \(outcome)"
         case .checkSucceeded(let name, let mapped, let time): "check \(name) succeeded in \(time), seen as \(mapped)"
         case .checkFailed(let name, let reason): "check \(name) failed: \(reason)"
+        case .unreachableTold(let name, let cause): "ICMP says of \(name): \(cause)"
         case .responseIgnored(let id, let source, let reason): "response from \(source) to \(id) ignored: \(reason)"
         case .roleSwitched(let role, let reason): "role is now \(role.rawValue): \(reason.rawValue)"
         case .nominationDeferred(let name, let until): "pair \(name) works; waits until \(until) for a better kind"
@@ -83,6 +84,7 @@ extension ICEDecision.FailureReason: CustomStringConvertible {
         case .refused(let code): "refused \(code)"
         case .malformed: "unusable answer"
         case .unreachable: "unreachable"
+        case .told(let cause): "no answer, and ICMP says \(cause)"
         case .relay(let reason): "relay: \(reason)"
         }
     }

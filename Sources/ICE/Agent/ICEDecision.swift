@@ -74,6 +74,8 @@ public struct ICEDecision: Hashable, Sendable {
         case checkSucceeded(ICECandidatePair.Name, mapped: SocketAddress, roundTripTime: Duration)
         /// A check came to nothing.
         case checkFailed(ICECandidatePair.Name, FailureReason)
+        /// ICMP says that a pair's packets do not arrive. Whether that is so the checks show.
+        case unreachableTold(ICECandidatePair.Name, Unreachability)
         /// A response was taken for none.
         case responseIgnored(STUNTransactionID, from: SocketAddress, IgnoreReason)
 
@@ -167,6 +169,8 @@ public struct ICEDecision: Hashable, Sendable {
         case malformed
         /// The network says that nobody listens there.
         case unreachable
+        /// No answer, and ICMP said why.
+        case told(Unreachability)
         /// The relay does not do what is needed for it.
         case relay(TURNFailure)
     }

@@ -85,7 +85,7 @@ extension TURNClient {
         case .allocate:
             // RFC 8656 §18.8: the protocol's number, UDP is 17, and three reserved bytes.
             message.append(.requestedTransport, UInt32(17) << 24)
-            switch server.families {
+            switch families {
             case .v4: break
             case .v6: message.append(.requestedAddressFamily, UInt32(2) << 24)
             case .both: message.append(.additionalAddressFamily, UInt32(2) << 24)

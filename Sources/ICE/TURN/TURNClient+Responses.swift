@@ -116,6 +116,10 @@ extension TURNClient {
 
     private mutating func allocationRefused(_ reason: TURNFailure, _ response: STUNMessage) {
         switch reason {
+        case _ where families == .both && Self.mayConcernFamilies(reason):
+            // A wish for more must not cost what there would have been without it.
+            families = .v4
+            send(.allocate)
         case .redirectedInCircles:
             redirected(response)
         case .allocationMismatch:
@@ -128,6 +132,19 @@ extension TURNClient {
             connect(name: currentName, isFresh: true)
         default:
             end(reason)
+        }
+    }
+
+    /// Whether a refusal of two addresses may have another answer for one: a family that is not there (440), a quota or
+    /// a store of addresses that has one left (486, 508), or a server older than the attribute that cannot pass over it
+    /// (400, 420).
+    private static func mayConcernFamilies(_ reason: TURNFailure) -> Bool {
+        switch reason {
+        case .addressFamilyNotSupported, .quotaReached, .insufficientCapacity, .badRequest,
+            .unknownAttributes, .unsupportedTransport:
+            true
+        case .refused(let code): (500...599).contains(code)
+        default: false
         }
     }
 
@@ -144,6 +161,7 @@ extension TURNClient {
         visited.append(next)
         address = next
         authentication = TURNAuthentication(server.credentials)
+        families = server.families
         if let domain = response.first(.alternateDomain), (1...255).contains(domain.count),
             let name = String(validating: domain, as: UTF8.self)
         {
@@ -171,7 +189,7 @@ extension TURNClient {
     /// RFC 8656 §7.3: what the client cannot use it deletes.
     private mutating func allocated(_ request: Request, _ response: STUNMessage) {
         let wanted: [IPAddress.Family] =
-            switch server.families {
+            switch families {
             case .v4: [.v4]
             case .v6: [.v6]
             case .both: [.v4, .v6]

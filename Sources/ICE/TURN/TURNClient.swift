@@ -104,6 +104,9 @@ public struct TURNClient: Sendable {
     /// What was done and what was of no use.
     public internal(set) var counters = Counters()
 
+    /// Which relayed addresses are asked for by now.
+    var families: TURNServer.Families
+
     /// Whether the server has answered anything.
     var hasAnswered: Bool { timing.hasAnswered }
 
@@ -203,6 +206,7 @@ public struct TURNClient: Sendable {
     public init(server: TURNServer, initialRTO: Duration = .milliseconds(500), entropy: Entropy) {
         self.server = server
         address = server.address
+        families = server.families
         self.initialRTO = max(initialRTO, .milliseconds(500))
         self.entropy = entropy
         authentication = TURNAuthentication(server.credentials)

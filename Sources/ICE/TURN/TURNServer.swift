@@ -22,7 +22,7 @@ public struct TURNServer: Hashable, Sendable {
         case v4
         /// An IPv6 address.
         case v6
-        /// One of each; a server that lacks one lends the other.
+        /// One of each; a server that lacks one lends the other, and one that refuses the pair is asked for IPv4 alone.
         case both
     }
 

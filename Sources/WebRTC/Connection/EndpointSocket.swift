@@ -10,12 +10,14 @@ import Wire
 ///     STUN response   → the connection that sent the transaction
 ///     anything else   → the connection that owns the remote address
 final class EndpointSocket: Sendable {
-    private let socket: UDPSocket
+    let socket: UDPSocket
     private let observer: RTCEndpoint.PacketObserver?
     private let routes = Mutex(Routes())
     private let retirement = Atomic<Bool>(false)
     /// Who received something in the batch that is being read.
     private let touched = Mutex<[PeerConnection]>([])
+    /// What ICMP said of nothing that we asked.
+    let strays = Mutex(StrayReports())
 
     fileprivate struct Routes {
         var byAddress: [SocketAddress: PeerConnection] = [:]
@@ -102,17 +104,21 @@ final class EndpointSocket: Sendable {
     static func open(
         _ address: IPAddress, _ configuration: RTCEndpoint.Configuration, loop: EventLoop
     ) throws(NetIOError) -> EndpointSocket {
+        var options = UDPSocket.Options()
+        options.reportsErrors = true
         let socket =
             if let ports = configuration.portRange {
-                try UDPSocket.bound(to: address, ports: ports)
+                try UDPSocket.bound(to: address, ports: ports, options: options)
             } else {
-                try UDPSocket(bind: SocketAddress(ip: address, port: 0))
+                try UDPSocket(bind: SocketAddress(ip: address, port: 0), options: options)
             }
         let bound = EndpointSocket(socket: socket, observer: configuration.packetObserver)
         try socket.start(on: loop) { [weak bound] train in
             bound?.receive(train)
         } onBatchEnd: { [weak bound] in
             bound?.batchEnded()
+        } onError: { [weak bound, weak loop] report in
+            if let bound, let loop { bound.receive(report, now: loop.now) }
         }
         return bound
     }
@@ -210,10 +216,18 @@ final class EndpointSocket: Sendable {
 
     private func deliver(_ train: borrowing PacketTrain, to connection: PeerConnection) {
         connection.receive(train)
+        touch(connection)
+    }
+
+    /// Has a connection answer at the batch's end.
+    func touch(_ connection: PeerConnection) {
         touched.withLock { touched in
             if !touched.contains(where: { $0 === connection }) { touched.append(connection) }
         }
     }
+
+    /// The connection that began a transaction.
+    func owner(of id: STUNTransactionID) -> PeerConnection? { routes.withLock { $0.byTransaction[id] } }
 
     /// Answers all packets of one system call at once.
     private func batchEnded() {

@@ -18,22 +18,12 @@ final class MulticastResolver: Sendable {
     private let state: Mutex<State>
 
     /// Calls `done` once, on the loop's thread, with what was found: nothing where nobody knows the name. `addresses` tell
-    /// the links; those of loopback and IPv6 are left out.
+    /// the links; those of IPv6 are left out.
     static func resolve(
         _ name: String, from addresses: [IPAddress], loop: EventLoop, done: @escaping @Sendable ([IPAddress]) -> Void
     ) {
         loop.execute {
-            var sockets: [(SocketAddress, UDPSocket)] = []
-            for address in Set(addresses) where address.family == .v4 && !address.isLoopback {
-                var options = UDPSocket.Options()
-                options.multicastInterface = address
-                options.receiveBufferBytes = 64 << 10
-                options.coalescing = false
-                let group = SocketAddress(ip: MDNSMessage.group, port: MDNSMessage.port)
-                guard let socket = try? UDPSocket(bind: group, options: options) else { continue }
-                sockets.append((SocketAddress(ip: address, port: MDNSMessage.port), socket))
-            }
-            MulticastResolver(name, sockets, loop, done).start()
+            MulticastResolver(name, MulticastLink.sockets(from: addresses), loop, done).start()
         }
     }
 

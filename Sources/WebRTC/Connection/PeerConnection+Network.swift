@@ -17,6 +17,7 @@ extension PeerConnection {
             state.sockets.append(socket)
             socket.add(self, ufrag: state.core.localUfrag)
         }
+        answerForHostNames()
         process()
     }
 

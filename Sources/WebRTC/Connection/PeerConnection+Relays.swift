@@ -16,8 +16,18 @@ extension PeerConnection {
         var turn: [TURNServer] = []
     }
 
-    /// The servers' addresses; those whose names are not found in time are left out.
-    func resolveServers() async -> Servers {
+    /// The servers' addresses, for a peer of which that much is known; those whose names are not found in time are left
+    /// out.
+    func resolveServers(expecting peer: [RemoteTrait]) async -> Servers {
+        var servers = await resolveServers()
+        let remote: [IPAddress] = peer.compactMap { trait in
+            if case .candidate(.address(let ip), _) = trait { ip } else { nil }
+        }
+        servers.wantFamilies(local: endpoint.localAddresses.map(\.ip), remote: remote)
+        return servers
+    }
+
+    private func resolveServers() async -> Servers {
         let servers = configuration.iceServers
         let limit = configuration.gatheringTimeout
         guard !servers.isEmpty else { return Servers() }
@@ -59,9 +69,16 @@ extension PeerConnection.Servers {
         turn += addresses.map { address in
             TURNServer(
                 address: address, transport: transport,
-                credentials: .init(username: server.username, password: server.password), name: server.host,
-                families: .v4)
+                credentials: .init(username: server.username, password: server.password), name: server.host)
         }
+    }
+
+    /// Has relays asked for IPv6 addresses as well, where such a one is of use: this host has one of its own, so that
+    /// the peer may have nothing else, or the peer offers one. IPv4 is asked for in any case.
+    mutating func wantFamilies(local: [IPAddress], remote: [IPAddress]) {
+        func isWide(_ ip: IPAddress) -> Bool { ip.family == .v6 && !ip.isLinkLocal }
+        guard (local + remote).contains(where: isWide) else { return }
+        for index in turn.indices { turn[index].families = .both }
     }
 }
 

@@ -16,8 +16,18 @@ public final class PeerConnection: Sendable {
     public struct Configuration: Sendable {
         /// STUN and TURN servers.
         public var iceServers: [ICEServer] = []
+        /// W3C's `iceCandidatePoolSize`: with any other than 0 candidates are gathered from the moment that the
+        /// connection is made, on sockets of its own, so that the offer or answer has them at once. One transport
+        /// carries all channels, so that there is nothing for more than 1 to gather. Until the connection ends, ports
+        /// and allocations are held.
+        public var iceCandidatePoolSize: UInt8 = 0
         /// What ways to the peer are used: any, or relays alone, which hide every address of this host from the peer.
         public var iceTransportPolicy = ICEAgent.TransportPolicy.all
+        /// Whether our candidates have names in place of this host's addresses, as browsers' have that do not trust a
+        /// page (draft-ietf-mmusic-mdns-ice-candidates). Peers on the same link find the address behind a name by
+        /// multicast, others come by what servers see of us or over relays; those that we check see where the checks
+        /// come from.
+        public var hidesHostAddresses = false
         /// Ta, the least time between two new checks: what peers are told that have a word for it (`a=ice-pacing`, RFC 8839 §5.6); the
         /// larger of both sides' values holds, and 50 ms toward the others (RFC 8445 §14.2).
         public var checkInterval: Duration = .milliseconds(5)
@@ -96,6 +106,8 @@ public final class PeerConnection: Sendable {
     let guarded: Mutex<Guarded>
     let work = Work()
     let relays = RelayLinks()
+    /// Gathers ahead of the first description.
+    let pooling = Mutex<Task<Void, Never>?>(nil)
     private let timer = Mutex<LoopTimer?>(nil)
 
     /// A connection over the sockets of `endpoint`. Nothing is sent before an offer is made or taken.
@@ -113,6 +125,7 @@ public final class PeerConnection: Sendable {
         settings.dreamerAttribute = configuration.dreamerAttribute
         settings.recoversLosses = configuration.recoversLosses
         settings.transportPolicy = configuration.iceTransportPolicy
+        settings.hidesHostAddresses = configuration.hidesHostAddresses
         settings.localNAT = configuration.localNAT
         settings.checkInterval = configuration.checkInterval
         settings.birthdayBudget = configuration.birthdayBudget
@@ -121,6 +134,8 @@ public final class PeerConnection: Sendable {
         guarded = Mutex(Guarded(core: core))
         let timer = endpoint.loop.makeTimer { [weak self] in self?.timerFired() }
         self.timer.withLock { $0 = timer }
+        guard configuration.iceCandidatePoolSize > 0 else { return }
+        pooling.withLock { $0 = Task { [weak self] in await self?.gatherAhead() } }
     }
 
     // MARK: - Queries
@@ -169,8 +184,9 @@ public final class PeerConnection: Sendable {
     /// `trickling` (RFC 8838), and then candidates follow as ``Event/localCandidate(_:)`` up to
     /// ``Event/gatheringComplete``. On a connection that has exchanged descriptions, a further offer.
     public func createOffer(trickling: Bool = false) async throws(PeerConnectionError) -> SessionDescription {
-        let servers = await resolveServers()
-        if guarded.withLock({ $0.sockets.isEmpty }) {
+        let isPrepared = await isPrepared()
+        let servers = isPrepared ? Servers() : await resolveServers(expecting: [])
+        if guarded.withLock({ $0.core.side == nil }) {
             try start(.offer, expecting: [], servers: servers)
         } else {
             let fresh = guarded.withLock { $0.core.wantsRestart } ? try await endpoint.socketsForRestart() : []
@@ -193,8 +209,9 @@ public final class PeerConnection: Sendable {
     ) async throws(PeerConnectionError) -> SessionDescription {
         let traits = RemoteTrait.all(in: offer)
         let mayRelay = try heedBudget(offer)
-        if guarded.withLock({ $0.sockets.isEmpty }) {
-            var servers = await resolveServers()
+        let isPrepared = await isPrepared()
+        if guarded.withLock({ $0.core.side == nil }) {
+            var servers = isPrepared ? Servers() : await resolveServers(expecting: traits)
             if !mayRelay { servers.turn = [] }
             try start(.answer, expecting: traits, servers: servers)
         } else {
@@ -247,6 +264,7 @@ public final class PeerConnection: Sendable {
     ) throws(PeerConnectionError) {
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
+                useHostNames(&state.core)
                 try body(&state.core, fresh.map(\.localAddress), endpoint.loop.now)
                 state.sockets += fresh
                 for socket in fresh { socket.add(self, ufrag: state.core.localUfrag) }
@@ -255,6 +273,7 @@ public final class PeerConnection: Sendable {
             for socket in fresh { endpoint.retire(socket) }
             throw error
         }
+        answerForHostNames()
         process()
     }
 
@@ -280,9 +299,11 @@ public final class PeerConnection: Sendable {
     private func start(
         _ side: RTCEndpoint.Side, expecting peer: [RemoteTrait], servers: Servers
     ) throws(PeerConnectionError) {
+        if try startPrepared(side) { return process() }
         let sockets = try endpoint.sockets(for: side, of: self, expecting: peer)
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
+                useHostNames(&state.core)
                 try state.core.start(
                     as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
                     servers: servers.stun, turnServers: servers.turn, now: endpoint.loop.now)
@@ -297,6 +318,7 @@ public final class PeerConnection: Sendable {
             }
             throw error
         }
+        answerForHostNames()
         process()
     }
 
@@ -384,6 +406,17 @@ extension PeerConnection {
             for index in 0..<train.count {
                 state.core.receive(train[index], from: train.source, to: train.destination, now: now)
             }
+        }
+    }
+
+    /// Takes what ICMP said of a request, on the loop's thread.
+    func receiveUnreachable(
+        _ destination: SocketAddress, from local: SocketAddress, because cause: Unreachability,
+        quoting id: STUNTransactionID
+    ) {
+        let now = endpoint.loop.now
+        guarded.withLock { state in
+            state.core.receiveUnreachable(destination, from: local, because: cause, quoting: id, now: now)
         }
     }
 
@@ -542,7 +575,8 @@ extension PeerConnection {
 
     /// Asks for a name on the links of the sockets.
     private func resolve(_ name: String, _ sockets: [EndpointSocket]) {
-        MulticastResolver.resolve(name, from: Array(Set(sockets.map(\.localAddress.ip))), loop: endpoint.loop) {
+        let links = sockets.map(\.localAddress.ip).filter { endpoint.configuration.usesLoopback || !$0.isLoopback }
+        MulticastResolver.resolve(name, from: links, loop: endpoint.loop) {
             [weak self] found in
             guard let self else { return }
             guarded.withLock { $0.core.resolved(name, as: found, now: self.endpoint.loop.now) }
@@ -565,41 +599,5 @@ extension PeerConnection {
             endpoint.retire(socket)
         }
         guarded.withLock { $0.channels = [:] }
-    }
-}
-
-// MARK: - Waiting
-
-extension PeerConnection {
-    private func wait(
-        _ what: String, until isDone: (borrowing Guarded) throws(PeerConnectionError) -> Bool
-    ) async throws(PeerConnectionError) {
-        while true {
-            if try guarded.withLock({ (state) throws(PeerConnectionError) in try isDone(state) }) { return }
-            if Task.isCancelled { throw PeerConnectionError(.closed, "waiting for \(what) was cancelled") }
-            await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
-                    let goOn = guarded.withLock { state in
-                        state.waiters.append(continuation)
-                        return (try? isDone(state)) ?? true
-                    }
-                    if goOn || Task.isCancelled { wakeAll() }
-                }
-            } onCancel: {
-                wakeAll()
-            }
-        }
-    }
-
-    private func wakeAll() {
-        for waiter in guarded.withLock({ $0.takeWaiters() }) { waiter.resume() }
-    }
-}
-
-extension PeerConnection.Guarded {
-    fileprivate mutating func takeWaiters() -> [CheckedContinuation<Void, Never>] {
-        let taken = waiters
-        waiters = []
-        return taken
     }
 }

@@ -58,9 +58,9 @@ public final class RTCEndpoint: Sendable {
     let configuration: Configuration
     /// Where messages are read.
     let messages = MessageRoom()
-    private let state: Mutex<State>
+    let state: Mutex<State>
 
-    private struct State {
+    struct State {
         var sockets: [[EndpointSocket]]
         var extra: [EndpointSocket] = []
         var entropy: Entropy
@@ -69,6 +69,7 @@ public final class RTCEndpoint: Sendable {
         var monitor: NetworkMonitor?
         var networkHandler: (@Sendable () -> Void)?
         var probing = ProbingLedger()
+        var responder: MulticastResponder?
     }
 
     /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be bound.
@@ -120,6 +121,8 @@ public final class RTCEndpoint: Sendable {
             state.monitor?.close()
             state.monitor = nil
             state.networkHandler = nil
+            state.responder?.close()
+            state.responder = nil
             let all = state.sockets.joined() + state.extra
             state.sockets = []
             state.extra = []
@@ -204,6 +207,7 @@ public final class RTCEndpoint: Sendable {
             for (_, socket) in fresh { socket.close() }
             return
         }
+        state.withLock { $0.responder }?.follow(Array(present))
         for (side, socket) in fresh {
             for connection in Self.connections(of: all.filter { !$0.closesWithLastSession }) where connection.side == side {
                 connection.gained(socket)

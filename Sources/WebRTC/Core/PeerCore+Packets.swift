@@ -215,17 +215,13 @@ extension PeerCore {
         case .stateChanged(.failed):
             // A peer that has said good-bye answers nothing more, and what it sent before may still be unread.
             guard !closing.peerHasClosed else { return }
-            fail(
-                .iceFailed,
-                isDTLSConnected
-                    ? "the peer stopped answering (no consent for 30 s)"
-                    : "no path to the peer works (see the trace of ICE's decisions)")
+            fail(.iceFailed, pathFailure)
         case .stateChanged:
             break
         case .localCandidate(let candidate):
             report(candidate, ufrag: ice.peek { $0.localCredentials.ufrag })
         case .gatheringComplete:
-            events.append(.gatheringComplete)
+            if side != nil { events.append(.gatheringComplete) }
         case .selectedPair(let pair):
             let isNew = route.map { $0 != (pair.localAddress, pair.remoteAddress) } ?? false
             route = (pair.localAddress, pair.remoteAddress)

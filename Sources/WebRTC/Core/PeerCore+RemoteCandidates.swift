@@ -80,6 +80,8 @@ extension PeerCore {
 
     /// Tells a local candidate with the user fragment that it belongs to (RFC 8838 §9).
     mutating func report(_ candidate: ICECandidate, ufrag: String?) {
+        // What is found ahead of an offer is told with it.
+        guard side != nil else { return }
         var candidate = candidate
         if let ufrag { candidate.extensions.append(.init(name: "ufrag", value: ufrag)) }
         events.append(.localCandidate(candidate))

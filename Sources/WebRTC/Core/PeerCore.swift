@@ -148,6 +148,8 @@ public struct PeerCore: ~Copyable, Sendable {
     var iceSettings: ICEAgent.Configuration?
     var restart = ICERestart()
     var remoteNames = RemoteNames()
+    /// Names for addresses of this host that somebody answers for already; agents made from now on use them.
+    public var knownHostNames: [HostName] = []
     /// Which half of the current exchange our description is.
     var localKind = SessionDescription.Kind.offer
     /// An offer of ours has no answer yet.
@@ -240,7 +242,8 @@ public struct PeerCore: ~Copyable, Sendable {
         remote?.messageSizeLimit ?? Int(SessionDescription.defaultMaxMessageSize)
     }
 
-    /// Makes the ICE agent and begins to gather on these sockets, from these STUN servers and these relays.
+    /// Makes the ICE agent and begins to gather on these sockets, from these STUN servers and these relays; after
+    /// ``prepare(localAddresses:servers:turnServers:now:)`` with what that has found.
     public mutating func start(
         as side: Side, localAddresses: [SocketAddress], servers: [SocketAddress], turnServers: [TURNServer] = [],
         now: Timestamp
@@ -249,55 +252,21 @@ public struct PeerCore: ~Copyable, Sendable {
             throw PeerConnectionError(.invalidState, "a connection makes or takes one offer")
         }
         self.side = side
-        var settings = ICEAgent.Configuration()
-        settings.role = side == .offerer ? .controlling : .controlled
-        settings.allowsLoopback = configuration.includesLoopback
-        settings.checkInterval = configuration.checkInterval
-        settings.hidesHostAddresses = configuration.hidesHostAddresses
-        settings.gatheringTimeout = configuration.gatheringTimeout
-        settings.pacTimeout = configuration.patience
-        settings.stunServers = servers
-        settings.turnServers = turnServers
-        usesRelays = !turnServers.isEmpty
-        settings.transportPolicy = configuration.transportPolicy
-        settings.localNAT = configuration.localNAT
-        settings.birthdayBudget = configuration.birthdayBudget
-        settings.predictedPorts = Self.predictedPorts
-        // Who knows of a NAT has looked into it; others check at once.
-        if configuration.localNAT != nil { settings.openingHopLimit = Self.openingHopLimit }
-        // Sockets are shared with other connections.
-        settings.opensRelaySockets = true
-        settings.reportsDecisions = configuration.reportsDecisions
-        iceSettings = settings
-        restart.addresses = localAddresses
         localKind = side == .offerer ? .offer : .answer
         hasLocalOffer = side == .offerer
-        ice = makeAgent(settings, localAddresses, now: now)
+        let role: ICEAgent.Role = side == .offerer ? .controlling : .controlled
+        if hasAgent {
+            takePool(as: role)
+        } else {
+            gather(as: role, localAddresses, servers: servers, turnServers: turnServers, now: now)
+        }
         pumpICE()
     }
-
-    /// How many ports after the one that a server saw are checked, where the peer's NAT takes the next for each destination: the
-    /// checks of the pairs before, and what else is open behind that NAT meanwhile, take some.
-    private static let predictedPorts = 8
-
-    /// How far packets go that open our NAT: past a home router and an operator's NAT, which stand within the first hops, and
-    /// not as far as the peer's.
-    private static let openingHopLimit: UInt8 = 4
 
     /// Whether a direct pair may take the place of a nominated relayed one: both ends are of those that recover losses, whose
     /// attribute promises this as well.
     func mayRenominate(_ description: SessionDescription) -> Bool {
         configuration.recoversLosses && description.linkVersion == RecoveredChannels.version
-    }
-
-    /// An agent that gathers.
-    mutating func makeAgent(
-        _ settings: ICEAgent.Configuration, _ localAddresses: [SocketAddress], now: Timestamp
-    ) -> ICEAgent {
-        var agent = ICEAgent(configuration: settings, entropy: entropy.split())
-        for address in localAddresses { agent.addLocalAddress(address, now: now) }
-        agent.gather(now: now)
-        return agent
     }
 
     /// Our offer or answer, with what candidates were found so far.

@@ -20,6 +20,13 @@ struct ConnectionOptions: ParsableArguments {
     @Option(help: "What ways to peers are used: all, or relay, which shows them no address of this host.")
     var icePolicy = ICEAgent.TransportPolicy.all
 
+    @Flag(
+        help: """
+            Tell peers names of multicast DNS in place of this host's addresses: those on the same network find it by \
+            them, others come by what STUN servers see or over relays.
+            """)
+    var hideAddresses = false
+
     @Option(help: "Bytes that may go over relays for a peer, both directions together; it is disconnected then.")
     var relayBudget = ByteCount(500 << 20)
 
@@ -104,6 +111,7 @@ struct ConnectionOptions: ParsableArguments {
         var configuration = PeerConnection.Configuration()
         configuration.iceServers = iceServers
         configuration.iceTransportPolicy = icePolicy
+        configuration.hidesHostAddresses = hideAddresses
         configuration.relayBudget = budget
         configuration.localNAT = try localNAT
         configuration.birthdayBudget = metered ?? DefaultRoute().isCellular ? nil : ICEAgent.BirthdayBudget()

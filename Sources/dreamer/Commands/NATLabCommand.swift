@@ -96,7 +96,7 @@ struct NATLabCommand: ParsableCommand {
                 Terminal.note("\(kind.rawValue) is left out: \(missing)")
                 continue
             }
-            let capture = try pcap.map { _ in try capture(taken, lab, names ?? []) }
+            let capture = pcap == nil ? nil : try startCapture(taken, lab, names ?? [])
             let matrix = try measure(taken, lab, program, configuration, only: names)
             if let pcap, let capture { try SmallFile.write(capture.finish().bytes, to: pcap) }
             matrices.append(matrix)
@@ -121,7 +121,7 @@ struct NATLabCommand: ParsableCommand {
         return taken
     }
 
-    private func capture(_ taken: [NATProfile], _ lab: KernelMatrix, _ names: [String]) throws -> SegmentCapture {
+    private func startCapture(_ taken: [NATProfile], _ lab: KernelMatrix, _ names: [String]) throws -> SegmentCapture {
         let indices = names.compactMap { name in taken.firstIndex { $0.name == name } }
         guard indices.count == 2 else { throw CommandFailure("the kernel cannot follow the profiles of --cell") }
         return try lab.capture(indices[0], indices[1])

@@ -52,6 +52,30 @@ struct TURNClientTests {
         #expect(relayed(.v6, six: false) == [TURNFailure.addressFamilyNotSupported.description])
     }
 
+    @Test(
+        "a server that refuses two addresses is asked for the IPv4 one alone, once",
+        arguments: [400, 420, 440, 486, 500, 508])
+    func familiesRefused(code: Int) {
+        let script = ScriptedTURN(families: .both)
+        var left = 1
+        script.server.refuses = { _, isAuthenticated in
+            guard isAuthenticated, left > 0 else { return nil }
+            left -= 1
+            return STUNErrorCode(code, "")
+        }
+        script.start()
+        #expect(script.client.relayed.map(\.ip.description) == ["198.51.100.1"])
+        #expect(script.ends.isEmpty)
+        let asked = script.messages.map(\.message).filter { $0.method == .allocate }
+        #expect(asked.map { $0.first(.additionalAddressFamily) != nil } == [true, true, false])
+
+        let stubborn = ScriptedTURN(families: .both)
+        stubborn.server.refuses = { _, isAuthenticated in isAuthenticated ? STUNErrorCode(code, "") : nil }
+        stubborn.start()
+        #expect(stubborn.ends.count == 1)
+        #expect(stubborn.sent.count == 3)
+    }
+
     @Test("a request is sent at 0, 0.5, 1.5 … 31.5 s and has failed at 39.5 s (RFC 8489 §6.2.1)")
     func retransmission() {
         let script = ScriptedTURN()
