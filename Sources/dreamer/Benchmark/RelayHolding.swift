@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
 import ICE
 import NetIO
-import Synchronization
 import Wire
 
 /// Thousands of clients of a TURN server, each on a socket of its own with an allocation and a channel to one peer,
