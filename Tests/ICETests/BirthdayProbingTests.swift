@@ -55,6 +55,7 @@ struct BirthdayProbingTests {
         #expect(
             Self.requests(peer) == [.open(count: 0, at: peer.local.ip, toward: Self.peerAddress.ip, packets: 200)])
         peer.agent.portsOpened([], now: peer.now)
+        peer.drain()
         let began = peer.now
         peer.advance(.seconds(3))
         let probes = peer.sent.filter { $0.datagram.destination.ip == Self.peerAddress.ip }

@@ -13,7 +13,8 @@ func withLoopbackRelay(
     var relay = RelayConfiguration(users: RelayUsers(realm: "test", users: [user]))
     relay.relayedV4 = families.contains(.v4) ? .init(.loopbackV4) : nil
     relay.relayedV6 = families.contains(.v6) ? .init(.loopbackV6) : nil
-    relay.peers = .everything
+    // The host itself is a peer here, which only being named allows.
+    relay.peers.allowed = [(IPAddress.loopbackV4, 32), (.loopbackV6, 128)].compactMap { IPRange($0, prefixLength: $1) }
     var configuration = RelayServer.Configuration(relay)
     configuration.udp = [SocketAddress(ip: .loopbackV4, port: 0)]
     configuration.loops = 1
