@@ -49,7 +49,8 @@ extension PeerCore {
             if remoteNames.waiting.isEmpty { ice?.endOfRemoteCandidates(now: now) }
             return
         }
-        guard case .name(let host) = candidate.host, candidate.transport == .udp, candidate.component == 1,
+        guard case .name(let host) = candidate.host, candidate.component == 1,
+            candidate.transport == .udp || configuration.tcpCandidates != .none,
             Self.isMulticastName(host), !remoteNames.isComplete
         else {
             ice?.addRemoteCandidate(candidate, now: now)

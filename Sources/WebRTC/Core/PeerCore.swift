@@ -128,6 +128,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var transportPolicy = ICEAgent.TransportPolicy.all
         /// What our NAT does, where that is known; told to peers that have the words for it.
         public var localNAT: NATBehavior?
+        /// Which candidates for TCP there are.
+        public var tcpCandidates = ICEAgent.TCPCandidates.none
         /// What guessing the ports of NATs may cost, see ``ICEAgent/BirthdayBudget``; `nil` for no guessing.
         public var birthdayBudget: ICEAgent.BirthdayBudget?
 
@@ -178,6 +180,10 @@ public struct PeerCore: ~Copyable, Sendable {
     var portRequests: [PortRequest] = []
     /// Whether relays are asked for at all.
     var usesRelays = false
+    /// Where the owner takes connections over TCP, for agents that are made from then on.
+    public var listeners: [SocketAddress] = []
+    /// Whether the selected path is a connection over TCP.
+    var isStreamRoute = false
     /// Whether the selected path leads over a relay of either side.
     var isRelayed = false
     /// How many bytes may go over relays, see ``TransportCounters/bytesRelayed``.
@@ -260,6 +266,7 @@ public struct PeerCore: ~Copyable, Sendable {
         settings.transportPolicy = configuration.transportPolicy
         settings.localNAT = configuration.localNAT
         settings.birthdayBudget = configuration.birthdayBudget
+        settings.tcpCandidates = configuration.tcpCandidates
         settings.predictedPorts = Self.predictedPorts
         // Who knows of a NAT has looked into it; others check at once.
         if configuration.localNAT != nil { settings.openingHopLimit = Self.openingHopLimit }
@@ -300,6 +307,7 @@ public struct PeerCore: ~Copyable, Sendable {
     ) -> ICEAgent {
         var agent = ICEAgent(configuration: settings, entropy: entropy.split())
         for address in localAddresses { agent.addLocalAddress(address, now: now) }
+        for address in listeners { agent.addLocalListener(address, now: now) }
         agent.gather(now: now)
         return agent
     }
