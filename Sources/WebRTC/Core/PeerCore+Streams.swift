@@ -34,6 +34,12 @@ extension PeerCore {
         var packets = PacketBuffer()
         swap(&packets, &outbox.packets)
         outbox.stream = current ?? previous
+        if outbox.stream != nil {
+            lastStream = outbox.stream
+        } else if state == .closed || state == .failed {
+            // The agent has let go of it, and the driver closes it behind what is sent now: the good-bye.
+            outbox.stream = lastStream.take()
+        }
         if outbox.stream != nil { FrameReader.frame(packets, into: &outbox.packets) }
     }
 }

@@ -184,6 +184,8 @@ public struct PeerCore: ~Copyable, Sendable {
     public var listeners: [SocketAddress] = []
     /// Whether the selected path is a connection over TCP.
     var isStreamRoute = false
+    /// The connection that packets last left by.
+    var lastStream: RelayLink?
     /// Whether the selected path leads over a relay of either side.
     var isRelayed = false
     /// How many bytes may go over relays, see ``TransportCounters/bytesRelayed``.
