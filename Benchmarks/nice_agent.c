@@ -13,7 +13,7 @@ static NiceAgent *agent;
 static guint stream;
 static GMainLoop *loop;
 static gint64 began;
-static gboolean connected, has_data;
+static gboolean connected, has_data, uses_tcp;
 static char input[65536];
 static size_t input_length;
 
@@ -59,7 +59,7 @@ static void on_gathered(NiceAgent *a, guint s, gpointer unused) {
     gboolean first = TRUE;
     for (GSList *next = candidates; next; next = next->next) {
         NiceCandidate *candidate = next->data;
-        if (candidate->transport != NICE_CANDIDATE_TRANSPORT_UDP) continue;
+        if ((candidate->transport != NICE_CANDIDATE_TRANSPORT_UDP) != uses_tcp) continue;
         gchar *line = nice_agent_generate_local_candidate_sdp(agent, candidate);
         g_string_append_printf(more, "%s\"%s\"", first ? "" : ",", g_str_has_prefix(line, "a=") ? line + 2 : line);
         first = FALSE;
@@ -157,6 +157,8 @@ int main(int count, char **words) {
         char *value = words[index + 1];
         if (!strcmp(words[index], "--role")) controlling = !strcmp(value, "controlling");
         if (!strcmp(words[index], "--address")) address = value;
+        // Candidates for TCP and no others.
+        if (!strcmp(words[index], "--tcp")) uses_tcp = atoi(value);
         if (!strcmp(words[index], "--stun")) stun = value;
         if (!strcmp(words[index], "--turn")) turn = value;
         if (!strcmp(words[index], "--user")) user = value;
@@ -166,7 +168,8 @@ int main(int count, char **words) {
     agent = nice_agent_new(g_main_loop_get_context(loop), NICE_COMPATIBILITY_RFC5245);
     char *host;
     guint port;
-    g_object_set(agent, "controlling-mode", controlling, "ice-tcp", FALSE, "upnp", FALSE, NULL);
+    g_object_set(agent, "controlling-mode", controlling, "ice-tcp", uses_tcp, "ice-udp", !uses_tcp, "upnp",
+                 FALSE, NULL);
     if (stun && split(stun, &host, &port)) g_object_set(agent, "stun-server", host, "stun-server-port", port, NULL);
     if (address) {
         NiceAddress local;

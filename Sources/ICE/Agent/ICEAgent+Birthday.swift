@@ -80,7 +80,7 @@ extension ICEAgent {
         func isWorse(_ first: ICECandidate, _ second: ICECandidate) -> Bool { first.priority < second.priority }
         // What others see: a reflexive address, or the host's own behind a firewall.
         func isOutside(_ candidate: ICECandidate, _ ip: IPAddress) -> Bool {
-            candidate.kind != .relayed && ip.family == .v4 && ip.isPublic
+            candidate.kind != .relayed && candidate.transport == .udp && ip.family == .v4 && ip.isPublic
         }
         let targets = remotes.filter { !$0.isLearned && isOutside($0.candidate, $0.address.ip) }
         let sources = locals.filter { isOutside($0.candidate, $0.address.ip) }

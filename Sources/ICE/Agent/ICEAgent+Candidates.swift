@@ -31,6 +31,7 @@ extension ICEAgent {
         if !isConcluded {
             for remote in remotes.indices where !remotes[remote].isLearned { formPair(base: base, remote: remote) }
         }
+        addActive(address.ip)
         if gathering.isRunning {
             requestReflexive(base)
             requestRelays(from: address)
@@ -47,7 +48,7 @@ extension ICEAgent {
         guard !gathering.isRunning, !gathering.isComplete else { return }
         gathering.start(
             now: clock, timeout: configuration.gatheringTimeout, grace: configuration.gatheringGrace)
-        for base in bases.indices { requestReflexive(base) }
+        for base in bases.indices where bases[base].tcp == nil { requestReflexive(base) }
         for socket in sockets { requestRelays(from: socket) }
         requestStreamRelays()
     }
@@ -139,10 +140,13 @@ extension ICEAgent {
             counters.overLimit += 1
             return bases[base].host
         }
+        let tcp = bases[base].tcp
         let candidate = ICECandidate(
-            foundation: foundation(.peerReflexive, base: bases[base].address.ip, server: nil), priority: priority,
-            address: mapped, kind: .peerReflexive,
-            relatedAddress: SocketAddress(ip: bases[base].address.ip.withoutScope, port: bases[base].address.port))
+            foundation: foundation(
+                .peerReflexive, base: bases[base].address.ip, server: nil, transport: tcp == nil ? .udp : .tcp),
+            transport: transport(of: base), priority: priority, address: mapped, kind: .peerReflexive,
+            relatedAddress: SocketAddress(ip: bases[base].address.ip.withoutScope, port: bases[base].address.port),
+            extensions: tcp.map(ICECandidate.tcpType) ?? [])
         locals.append(LocalCandidate(candidate: candidate, address: mapped, base: base))
         note(.localCandidateFound(candidate))
         return locals.count - 1
@@ -199,7 +203,7 @@ extension ICEAgent {
         guard let signalled = candidate.address else { return }
         let address = SocketAddress(ip: signalled.ip.withoutScope, port: signalled.port)
         let remote: Int
-        if let known = remoteIndex(of: address) {
+        if let known = remoteIndex(of: address, over: candidate.transport) {
             // RFC 8838 §11: what a check showed is now named by its owner, priority and all.
             remotes[known].candidate = candidate
             remotes[known].isLearned = false
@@ -231,7 +235,7 @@ extension ICEAgent {
     private func remoteDropReason(_ candidate: ICECandidate) -> ICEDecision.DropReason? {
         if hasEnded { return .tooLate }
         if remoteEnded { return .afterEndOfCandidates }
-        if candidate.transport != .udp { return .tcp }
+        if candidate.transport == .tcp, configuration.tcpCandidates == .none || candidate.tcpType == nil { return .tcp }
         if candidate.component != 1 { return .otherComponent }
         guard let address = candidate.address else { return .unresolvedName }
         if address.ip.isUnspecified { return .unspecified }
@@ -242,13 +246,16 @@ extension ICEAgent {
         if let ufrag = candidate.value(ofExtension: "ufrag"), let remoteCredentials, ufrag != remoteCredentials.ufrag {
             return .otherUfrag
         }
-        if let known = remoteIndex(of: address) { return remotes[known].isLearned ? nil : .duplicate }
+        if let known = remoteIndex(of: address, over: candidate.transport) {
+            return remotes[known].isLearned ? nil : .duplicate
+        }
         return remotes.count >= configuration.maximumCandidates ? .limit : nil
     }
 
     /// A check came from an address that signalling did not name (RFC 8445 §7.3.1.3). `nil` if too many did.
-    mutating func learnRemote(_ source: SocketAddress, priority: UInt32) -> Int? {
-        if let known = remoteIndex(of: source) { return known }
+    mutating func learnRemote(_ source: SocketAddress, base: Int, priority: UInt32) -> Int? {
+        let transport = transport(of: base)
+        if let known = remoteIndex(of: source, over: transport) { return known }
         var place = remotes.count
         if remotes.count(where: \.isLearned) >= configuration.maximumLearnedCandidates {
             guard let useless = remotes.indices.first(where: { isUseless($0) }) else {
@@ -261,7 +268,10 @@ extension ICEAgent {
         // Any foundation that no other has: a number with a letter that signalling would have to guess.
         learnedCount += 1
         let candidate = ICECandidate(
-            foundation: "prflx\(learnedCount)", priority: priority, address: source, kind: .peerReflexive)
+            foundation: "prflx\(learnedCount)", transport: transport, priority: priority, address: source,
+            kind: .peerReflexive,
+            // RFC 6544 §7.2: it has connected to us.
+            extensions: transport == .tcp ? ICECandidate.tcpType(.active) : [])
         let learned = RemoteCandidate(candidate: candidate, address: source, isLearned: true)
         if place < remotes.count { remotes[place] = learned } else { remotes.append(learned) }
         note(.remoteCandidateFound(candidate, .check))
@@ -303,7 +313,7 @@ extension ICEAgent {
     mutating func formPair(base: Int, remote: Int) -> Int? {
         if let known = checklist.index(base: base, remote: remote) { return checklist.pairs[known].id }
         guard canPair(bases[base].address.ip, remotes[remote].address.ip) else { return nil }
-        guard !bases[base].isGone else { return nil }
+        guard !bases[base].isGone, suits(base, remote) else { return nil }
         let host = locals[bases[base].host].candidate
         let other = remotes[remote].candidate
         let insertion = checklist.insert(

@@ -10,6 +10,7 @@ extension ICEAgent {
             if isOver { timedOut(transaction) } else { retransmit(transaction) }
         }
         if usesRelays { advanceRelays() }
+        if !streams.isEmpty { advanceStreams() }
         guard !hasEnded else { return }
         advanceGathering()
         if case .deferred(let until) = nomination, until <= clock { evaluateNomination() }
@@ -29,6 +30,7 @@ extension ICEAgent {
         consider(transactions.nextDeadline)
         consider(gathering.nextDeadline)
         consider(relayDeadline)
+        consider(streamDeadline)
         consider(probing.deadline)
         if let nextCheck, nextCheck < earliest, checklist.hasWork { consider(max(nextCheck, holdEnd)) }
         if case .deferred(let until) = nomination { consider(until) }
@@ -97,7 +99,8 @@ extension ICEAgent {
     ) -> Request {
         let id = STUNTransactionID(using: &entropy)
         // RFC 8445 §7.1.1: as a peer-reflexive candidate would have it.
-        let priority = ICECandidate.priority(.peerReflexive, localPreference: bases[pair.base].preference)
+        let priority = ICECandidate.priority(
+            .peerReflexive, localPreference: bases[pair.base].preference, transport: transport(of: pair.base))
         var message = STUNMessage(.request, transactionID: id)
         message.append(.username, "\(credentials.ufrag):\(localCredentials.ufrag)")
         message.append(.priority, priority)

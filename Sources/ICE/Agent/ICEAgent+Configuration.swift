@@ -37,6 +37,8 @@ extension ICEAgent {
         /// Names that are answered for already, and stand for their addresses in candidates; other addresses get fresh
         /// ones.
         public var hostNames: [HostName] = []
+        /// Which candidates for TCP there are (RFC 6544); without any, those of the peer are not used either.
+        public var tcpCandidates = TCPCandidates.none
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false
 
@@ -78,6 +80,8 @@ extension ICEAgent {
         public var maximumLearnedCandidates = 32
         /// Most relays that are asked.
         public var maximumRelays = 8
+        /// Most connections to and from the peer at a time.
+        public var maximumStreams = 32
         /// Most checks remembered until the peer's credentials are known.
         public var maximumEarlyChecks = 32
 
@@ -95,6 +99,16 @@ extension ICEAgent {
         /// Relays alone. No packet goes to an address of the peer's or to a STUN server, no packet of the peer's is answered that comes
         /// another way, and no address of this host stands in any candidate.
         case relay
+    }
+
+    /// Which candidates for TCP there are.
+    public enum TCPCandidates: String, Sendable, Hashable, CaseIterable {
+        /// None.
+        case none
+        /// For each address one that opens connections to the peer's passive candidates.
+        case active
+        /// Those, and one for each ``ICEAgent/addLocalListener(_:now:)``.
+        case both
     }
 
     /// Who chooses the pair (RFC 8445 §6.1.1).
@@ -138,8 +152,8 @@ extension ICEAgent {
         case gatheringComplete
         /// Data goes here from now on. May come again until a pair is nominated.
         case selectedPair(ICECandidatePair)
-        /// The driver is to do something for a relay. None comes without ``Configuration/turnServers`` that are reached over streams,
-        /// or with ``Configuration/opensRelaySockets``.
+        /// The driver is to do something for a relay or for a pair over TCP. None comes without ``Configuration/turnServers`` that are
+        /// reached over streams, ``Configuration/opensRelaySockets`` or ``Configuration/tcpCandidates``.
         case relay(RelayRequest)
         /// The driver is to open or close sockets for probing. None comes without ``Configuration/birthdayBudget``.
         case ports(PortRequest)

@@ -30,7 +30,7 @@ extension ICEAgent {
 
     /// Adds the addresses that the peer's NAT is likely to give to its checks of ours, after a reflexive candidate.
     mutating func predict(after candidate: ICECandidate, at address: SocketAddress) {
-        guard candidate.kind == .serverReflexive, canPredict, let remoteNAT else { return }
+        guard candidate.kind == .serverReflexive, candidate.transport == .udp, canPredict, let remoteNAT else { return }
         var ports: [UInt16] = []
         if remoteNAT.allocation == .preserving, let inner = candidate.relatedAddress?.port, inner != 0 {
             // The first destination may have taken it; then what follows is the next one.
@@ -74,6 +74,8 @@ extension ICEAgent {
 
     /// The wait for the first copy of a check, and how many may leave: the last of them not later than others' last.
     func retransmissions(of pair: CheckPair, ordinary rto: Duration) -> (rto: Duration, copies: Int) {
+        // RFC 6544 §7.1: a connection loses nothing.
+        if bases[pair.base].tcp != nil { return (Self.streamRTO, 1) }
         var copies = Transaction.maximumCopies
         guard hastens(pair) else { return (rto, copies) }
         let first = max(Self.hastenedRTO, pacing)
@@ -92,7 +94,9 @@ extension ICEAgent {
 
     /// Sends a packet that makes a mapping in our NAT and ends before the peer's.
     mutating func open(_ pair: CheckPair) {
-        guard opensSilently, let limit = configuration.openingHopLimit, bases[pair.base].relay == nil else { return }
+        guard opensSilently, let limit = configuration.openingHopLimit, bases[pair.base].relay == nil,
+            bases[pair.base].tcp == nil
+        else { return }
         let remote = remotes[pair.remote]
         // A host with a public address may have a firewall before it.
         guard remote.candidate.kind != .relayed, remote.address.ip.isPublic else { return }

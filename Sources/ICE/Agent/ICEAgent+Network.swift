@@ -16,7 +16,10 @@ extension ICEAgent {
         sockets.removeAll { $0 == address }
         note(.localAddressGone(address))
         var gone: Set<Int> = []
-        for base in bases.indices where bases[base].address == address && bases[base].relay == nil {
+        let hasOthers = sockets.contains { $0.ip == address.ip }
+        for base in bases.indices where bases[base].relay == nil {
+            guard bases[base].tcp == nil ? bases[base].address == address : bases[base].address.ip == address.ip && !hasOthers
+            else { continue }
             bases[base].isGone = true
             gone.insert(base)
             for request in gathering.drop(base: base) {
@@ -24,7 +27,7 @@ extension ICEAgent {
                 note(.serverFailed(gathering.requests[request].server, from: address, .unreachable))
             }
         }
-        let hasOthers = sockets.contains { $0.ip == address.ip }
+        closeStreams(ofBases: gone)
         for index in relays.indices {
             let isStreams = relays[index].isStream && relays[index].local?.ip == address.ip && !hasOthers
             guard isStreams || relays[index].socket == address else { continue }
@@ -41,9 +44,9 @@ extension ICEAgent {
         }
     }
 
-    /// Whether the pair that data goes to has lost its address, so that only a restart helps.
+    /// Whether the pair that data goes to has lost its address, or its connection for good, so that only a restart helps.
     public var needsRestart: Bool {
         guard !hasEnded, let selected, let pair = checklist[id: selected] else { return false }
-        return bases[pair.base].isGone
+        return bases[pair.base].isGone || hasFailedToReopen
     }
 }

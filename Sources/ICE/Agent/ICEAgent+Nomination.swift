@@ -31,7 +31,8 @@ extension ICEAgent {
     mutating func evaluateNomination() {
         guard role == .controlling, let best = checklist.pairs.first(where: \.isValid) else { return }
         let delay =
-            kindRank(best) == 0
+            // On a connection, as on a relay, data flows while datagrams have another chance.
+            kindRank(best) == 0 || bases[best.base].tcp != nil
             ? max(configuration.relayNominationDelay, probingTimeLeft) : configuration.nominationDelay
         switch nomination {
         case .inProgress, .done:
@@ -67,8 +68,8 @@ extension ICEAgent {
     /// The type preference of the worse end.
     private func kindRank(_ pair: CheckPair) -> UInt32 {
         min(
-            locals[pair.validLocal ?? bases[pair.base].host].candidate.kind.preference,
-            remotes[pair.remote].candidate.kind.preference)
+            locals[pair.validLocal ?? bases[pair.base].host].candidate.typePreference,
+            remotes[pair.remote].candidate.typePreference)
     }
 
     /// Tells that the peer lets a direct pair take the place of a nominated one with a relay in it, as this agent does. RFC 8445

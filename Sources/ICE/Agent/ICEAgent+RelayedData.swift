@@ -72,7 +72,9 @@ extension ICEAgent {
     /// taken.
     public mutating func receive(_ bytes: RawSpan, over link: RelayLink, now: Timestamp) {
         clock = max(clock, now)
-        guard let index = relays.firstIndex(where: { $0.link == link && !$0.isClosed }) else { return }
+        guard let index = relays.firstIndex(where: { $0.link == link && !$0.isClosed }) else {
+            return receiveFrames(bytes, over: link)
+        }
         // What stays behind would be copied with the relay.
         var reader = TURNStreamReader()
         swap(&reader, &relays[index].reader)
@@ -82,8 +84,9 @@ extension ICEAgent {
             guard case .relayed(let peer, let address, let inner) = unwrap(message, at: index) else { continue }
             let payload = message.extracting(inner)
             if let first = payload.byte(at: 0), first > 3 {
-                let packet = RelayedPacket(source: peer, destination: address, payload: [UInt8](copying: payload))
-                if relayedPackets.count < Self.maximumRelayedPackets { relayedPackets.append(packet) }
+                queue(
+                    RelayedPacket(
+                        source: peer, destination: address, payload: [UInt8](copying: payload), isRelayed: true))
             } else if let base = baseIndex(of: address) {
                 receiveMessage(payload, from: peer, base: base)
             }
@@ -99,6 +102,10 @@ extension ICEAgent {
 
     /// Most packets that wait to be asked for: what one read of a socket can hold.
     private static let maximumRelayedPackets = 4096
+
+    mutating func queue(_ packet: RelayedPacket) {
+        if relayedPackets.count < Self.maximumRelayedPackets { relayedPackets.append(packet) }
+    }
 
     /// The next packet that came over a stream and is no STUN.
     public mutating func nextRelayedPacket() -> RelayedPacket? {

@@ -60,7 +60,9 @@ extension ICEAgent {
     /// Tells that a socket or stream is closed, or could not be opened.
     public mutating func relayClosed(_ link: RelayLink, _ reason: TURNFailure = .streamClosed, now: Timestamp) {
         clock = max(clock, now)
-        guard let index = relays.firstIndex(where: { $0.link == link && !$0.isClosed }) else { return }
+        guard let index = relays.firstIndex(where: { $0.link == link && !$0.isClosed }) else {
+            return streamClosed(link)
+        }
         relays[index].isClosed = true
         relays[index].client.disconnected(reason, now: clock)
         pumpRelay(index)

@@ -38,7 +38,7 @@ extension ICEAgent {
             refuse(request, .unknownAttribute, unknown: unknown, from: source, base: base, integrity: integrity)
             return
         }
-        guard remoteIndex(of: source) != nil || request.priority != nil else {
+        guard remoteIndex(of: source, over: transport(of: base)) != nil || request.priority != nil else {
             refuse(request, .badRequest, from: source, base: base, integrity: integrity)
             return
         }
@@ -49,7 +49,7 @@ extension ICEAgent {
         answer(request, from: source, base: base, integrity: integrity)
         guard let remoteCredentials else {
             note(.checkAnswered(from: source, at: bases[base].address, .early))
-            prove(source)
+            prove(source, base: base)
             remember(request, ufrag: fragments[1], from: source, base: base)
             return
         }
@@ -57,9 +57,11 @@ extension ICEAgent {
         note(.checkAnswered(from: source, at: bases[base].address, .success(useCandidate: useCandidate)))
         // Another fragment is another fork of the offer: answered, but not for this session to follow up.
         guard fragments[1] == remoteCredentials.ufrag else { return }
-        prove(source)
+        prove(source, base: base)
+        if !streams.isEmpty, resume(base: base, from: source) { return }
         peerChecked(base: base, from: source, priority: request.priority, useCandidate: useCandidate)
-        if let remote = remoteIndex(of: source), let index = checklist.index(base: base, remote: remote) {
+        if let remote = remoteIndex(of: source, over: transport(of: base)),
+            let index = checklist.index(base: base, remote: remote) {
             checklist.update(checklist.pairs[index].id) {
                 $0.counters.requestsReceived += 1
                 $0.counters.responsesSent += 1
@@ -77,7 +79,7 @@ extension ICEAgent {
         }
         // The peer has opened its NAT.
         heldUntil = nil
-        guard let remote = learnRemote(source, priority: priority ?? 0),
+        guard let remote = learnRemote(source, base: base, priority: priority ?? 0),
             let id = formPair(base: base, remote: remote), let pair = checklist[id: id]
         else { return }
         if pair.state == .succeeded {

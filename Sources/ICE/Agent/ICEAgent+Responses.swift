@@ -26,7 +26,7 @@ extension ICEAgent {
             checkFailed(transaction, .malformed)
             return
         }
-        prove(source)
+        prove(source, base: base)
         switch response.messageClass {
         case .success:
             guard let mapped = response.xorMappedAddress else {

@@ -77,6 +77,10 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     /// Until when no checks are sent but those that the peer's bring about.
     var heldUntil: Timestamp?
     var probing = BirthdayProbing()
+    /// Connections to and from the peer over TCP.
+    var streams: [PeerStream] = []
+    /// The nominated pair's connection is gone and does not come back.
+    var hasFailedToReopen = false
 
     /// Where checks come from and are sent from: a local socket, or an address that a relay lends.
     struct Base {
@@ -87,6 +91,8 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         let host: Int
         /// The relay that lends it.
         var relay: Int?
+        /// Where packets go over connections of TCP: who opens them.
+        var tcp: ICECandidate.TCPType?
         /// The host has this address no more.
         var isGone = false
     }
@@ -164,18 +170,26 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
     /// Whether a packet that is not STUN may be the peer's: its source is a candidate of the peer that could be paired with
     /// the local address. Who sent it is for DTLS to prove.
     public func mayReceiveData(from source: SocketAddress, to destination: SocketAddress) -> Bool {
-        baseIndex(of: destination) != nil && remoteIndex(of: source) != nil
+        hasBase(destination) && (remoteIndex(of: source) ?? remoteIndex(of: source, over: .tcp)) != nil
     }
 
     /// Whether the peer has shown, with the password of a check or of an answer, that it is behind `source`. Before that a
     /// packet from there may have been sent by anybody who can forge addresses, and should cost nothing.
     public func isProven(_ source: SocketAddress, to destination: SocketAddress) -> Bool {
-        baseIndex(of: destination) != nil
+        hasBase(destination)
             && provenSources.contains(SocketAddress(ip: source.ip.withoutScope, port: source.port))
     }
 
+    private func hasBase(_ address: SocketAddress) -> Bool {
+        baseIndex(of: address) != nil || bases.contains { $0.tcp != nil && $0.address == address && !$0.isGone }
+    }
+
     /// Notes that the peer is behind an address; as many are kept as candidates are.
-    mutating func prove(_ source: SocketAddress) {
+    mutating func prove(_ source: SocketAddress, base: Int) {
+        if bases[base].tcp != nil, let stream = streamIndex(base, source) {
+            streams[stream].isProven = true
+            hasFailedToReopen = false
+        }
         let limit = configuration.maximumCandidates + configuration.maximumLearnedCandidates
         if provenSources.count < limit { provenSources.insert(source) }
     }
@@ -257,6 +271,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
 
     mutating func end(_ final: State) {
         releaseAllRelays()
+        closeAllStreams()
         stopProbing()
         transactions.removeAll()
         earlyChecks.removeAll()
@@ -282,6 +297,7 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
 
     mutating func transmit(_ payload: [UInt8], from base: Int, to destination: SocketAddress) {
         guard !bases[base].isGone else { return }
+        if bases[base].tcp != nil { return transmitStream(payload, from: base, to: destination) }
         if let relay = bases[base].relay {
             relays[relay].client.send(payload, to: destination, now: clock)
             pumpRelay(relay)
@@ -299,16 +315,18 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         return SocketAddress(ip: ip, port: destination.port)
     }
 
+    /// The base for datagrams to an address.
     func baseIndex(of address: SocketAddress) -> Int? {
-        bases.firstIndex { $0.address == address && !$0.isGone }
+        bases.firstIndex { $0.address == address && !$0.isGone && $0.tcp == nil }
             ?? bases.firstIndex {
                 $0.address.port == address.port && $0.address.ip.withoutScope == address.ip.withoutScope && !$0.isGone
+                    && $0.tcp == nil
             }
     }
 
-    func remoteIndex(of address: SocketAddress) -> Int? {
+    func remoteIndex(of address: SocketAddress, over transport: ICECandidate.Transport = .udp) -> Int? {
         let plain = SocketAddress(ip: address.ip.withoutScope, port: address.port)
-        return remotes.firstIndex { $0.address == plain }
+        return remotes.firstIndex { $0.address == plain && $0.candidate.transport == transport }
     }
 
     func name(_ pair: CheckPair) -> ICECandidatePair.Name {

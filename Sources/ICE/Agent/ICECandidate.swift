@@ -98,7 +98,9 @@ public struct ICECandidate: Hashable, Sendable {
     }
 
     /// RFC 8445 §5.1.2.1.
-    static func priority(_ kind: Kind, localPreference: UInt16, component: Int = 1) -> UInt32 {
-        kind.preference << 24 | UInt32(localPreference) << 8 | UInt32(256 - component)
+    static func priority(
+        _ kind: Kind, localPreference: UInt16, component: Int = 1, transport: Transport = .udp
+    ) -> UInt32 {
+        kind.preference(over: transport) << 24 | UInt32(localPreference) << 8 | UInt32(256 - component)
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Wire
 
-/// Names a socket or stream toward a TURN server that a driver keeps for an agent.
+/// Names a socket or stream toward a TURN server, or a connection to or from the peer, that a driver keeps for an agent.
 public struct RelayLink: Hashable, Sendable {
     /// The fragment of the agent.
     public let ufrag: String
@@ -9,14 +9,14 @@ public struct RelayLink: Hashable, Sendable {
     public let number: Int
 }
 
-/// What an agent wants of its driver for the sake of a relay.
+/// What an agent wants of its driver for the sake of a relay, or of a pair over TCP.
 ///
 /// A driver answers ``open(_:transport:to:name:from:)`` with ``ICEAgent/relayOpened(_:local:now:)`` or, at once or at any time
 /// later, ``ICEAgent/relayClosed(_:_:now:)``. Datagrams from an opened socket come as all others do, with the address that was
 /// told; bytes of a stream go to ``ICEAgent/receive(_:over:now:)`` as they come.
 public enum RelayRequest: Hashable, Sendable {
     /// Open a way to a server: a fresh UDP socket, or a stream, under TLS with this name checked against the certificate (the
-    /// server's address where there is none). `from` is the local address to bind, with any port.
+    /// server's address where there is none); for a pair over TCP a stream to the peer. `from` is the local address to bind, with any port.
     case open(RelayLink, transport: TURNServer.Transport, to: SocketAddress, name: String?, from: IPAddress?)
     /// Send bytes over a stream, after all that were sent before.
     case send(RelayLink, [UInt8])
@@ -49,10 +49,12 @@ extension ICEAgent {
     public struct RelayedPacket: Hashable, Sendable {
         /// The peer.
         public let source: SocketAddress
-        /// The relayed address.
+        /// The relayed address, or that of the base.
         public let destination: SocketAddress
         /// The packet.
         public let payload: [UInt8]
+        /// Whether it came over a relay of ours, not over a connection with the peer.
+        public let isRelayed: Bool
     }
 }
 

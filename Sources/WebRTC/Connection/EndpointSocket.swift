@@ -177,6 +177,9 @@ final class EndpointSocket: Sendable {
         return all.filter { seen.insert(ObjectIdentifier($0)).inserted }
     }
 
+    /// Whose checks bear a fragment.
+    func connection(named ufrag: String) -> PeerConnection? { routes.withLock { $0.byUfrag[ufrag] } }
+
     /// Whether any credentials of a connection are checked here.
     func serves(_ connection: PeerConnection) -> Bool {
         routes.withLock { routes in routes.byUfrag.contains { $0.value === connection } }

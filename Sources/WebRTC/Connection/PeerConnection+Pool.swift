@@ -12,6 +12,7 @@ extension PeerConnection {
         guard let sockets = try? await endpoint.socketsForRestart() else { return }
         let isWanted = guarded.withLock { state in
             useHostNames(&state.core)
+            state.core.listeners = endpoint.door.localAddresses
             guard
                 state.core.prepare(
                     localAddresses: sockets.map(\.localAddress), servers: servers.stun, turnServers: servers.turn,

@@ -124,11 +124,7 @@ extension PeerConnection {
         case .open(let link, let transport, let server, let name, let local):
             let handler = RelayLinks.Handler(
                 opened: { [weak self] in self?.opened($0, from: $1) },
-                received: { [weak self] link, bytes in
-                    guard let self else { return }
-                    guarded.withLock { $0.core.receive(bytes, over: link, now: self.endpoint.loop.now) }
-                    process()
-                },
+                received: { [weak self] in self?.received($1, over: $0) },
                 closed: { [weak self] in self?.closed($0, $1) })
             do {
                 relays.openStream(
@@ -196,11 +192,6 @@ extension PeerConnection {
 
     private func opened(_ link: RelayLink, from local: SocketAddress) {
         guarded.withLock { $0.core.relayOpened(link, local: local, now: endpoint.loop.now) }
-        process()
-    }
-
-    private func closed(_ link: RelayLink, _ reason: TURNFailure) {
-        guarded.withLock { $0.core.relayClosed(link, reason, now: endpoint.loop.now) }
         process()
     }
 }

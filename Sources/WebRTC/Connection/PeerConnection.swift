@@ -129,6 +129,7 @@ public final class PeerConnection: Sendable {
         settings.localNAT = configuration.localNAT
         settings.checkInterval = configuration.checkInterval
         settings.birthdayBudget = configuration.birthdayBudget
+        settings.tcpCandidates = endpoint.configuration.tcpCandidates
         settings.reportsDecisions = configuration.observer != nil
         let core = PeerCore(configuration: settings, entropy: endpoint.makeEntropy())
         guarded = Mutex(Guarded(core: core))
@@ -265,6 +266,7 @@ public final class PeerConnection: Sendable {
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
                 useHostNames(&state.core)
+                state.core.listeners = endpoint.door.localAddresses
                 try body(&state.core, fresh.map(\.localAddress), endpoint.loop.now)
                 state.sockets += fresh
                 for socket in fresh { socket.add(self, ufrag: state.core.localUfrag) }
@@ -304,6 +306,7 @@ public final class PeerConnection: Sendable {
         do {
             try guarded.withLock { (state) throws(PeerConnectionError) in
                 useHostNames(&state.core)
+                state.core.listeners = endpoint.door.localAddresses
                 try state.core.start(
                     as: side == .offer ? .offerer : .answerer, localAddresses: sockets.map(\.localAddress),
                     servers: servers.stun, turnServers: servers.turn, now: endpoint.loop.now)
@@ -362,37 +365,6 @@ public final class PeerConnection: Sendable {
             return state.handler
         }
         _ = consume old
-    }
-}
-
-// MARK: - What channels call
-
-extension PeerConnection {
-    func send(
-        on channel: PeerCore.ChannelKey, isText: Bool, count: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void
-    ) throws(PeerConnectionError) {
-        try guarded.withLock { (state) throws(PeerConnectionError) in
-            try state.core.send(on: channel, isText: isText, count: count, fill)
-        }
-        process()
-    }
-
-    func bufferedAmount(of channel: PeerCore.ChannelKey) -> Int {
-        guarded.withLock { $0.core.bufferedAmount(of: channel) }
-    }
-
-    func setLowThreshold(_ bytes: Int, of channel: PeerCore.ChannelKey) {
-        guarded.withLock { $0.core.setLowThreshold(bytes, of: channel) }
-    }
-
-    func closeChannel(_ channel: PeerCore.ChannelKey) {
-        guarded.withLock { $0.core.closeChannel(channel) }
-        process()
-    }
-
-    func resumeReading() {
-        guarded.withLock { $0.readingPaused = false }
-        endpoint.loop.execute { [self] in process() }
     }
 }
 

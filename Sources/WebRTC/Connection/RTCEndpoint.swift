@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DTLS
+public import ICE
 public import NetIO
 import SCTP
 import Synchronization
@@ -28,7 +29,10 @@ public final class RTCEndpoint: Sendable {
         public var ciphers = DTLSCipher.allCases
         /// Whose certificates TURN servers over TLS may show.
         public var relayTrust = TLSContext.Trust.system
-        /// Is shown every datagram that leaves or comes; what goes over TCP toward relays is not. For captures.
+        /// Which candidates for TCP the connections have (RFC 6544): none, those that open connections to a peer, or those
+        /// that take them as well, at a listener on each address and within ``portRange``.
+        public var tcpCandidates = ICEAgent.TCPCandidates.none
+        /// Is shown every datagram that leaves or comes; what goes over TCP is not. For captures.
         public var packetObserver: PacketObserver?
         /// Where NSS key log lines go, for looking into captures; `nil` for nowhere.
         public var keyLog: (@Sendable (String) -> Void)?
@@ -58,6 +62,8 @@ public final class RTCEndpoint: Sendable {
     let configuration: Configuration
     /// Where messages are read.
     let messages = MessageRoom()
+    /// Where peers connect to over TCP.
+    let door: StreamDoor
     let state: Mutex<State>
 
     struct State {
@@ -95,7 +101,9 @@ public final class RTCEndpoint: Sendable {
             loop.stop()
             throw error
         }
+        door = StreamDoor(configuration, loop: loop)
         state = Mutex(State(sockets: sockets, entropy: SystemEntropy.make()))
+        door.open(EndpointSocket.addresses(configuration), for: self)
         if configuration.addresses == nil {
             // A host that tells nothing of its network keeps the addresses that it had.
             let monitor = try? NetworkMonitor(on: loop) { [weak self] in self?.networkChanged() }
@@ -116,6 +124,7 @@ public final class RTCEndpoint: Sendable {
 
     /// Closes the sockets and ends the thread. Connections must be closed before.
     public func close() {
+        door.close()
         let sockets = state.withLock { state in
             state.isClosed = true
             state.monitor?.close()
@@ -132,6 +141,9 @@ public final class RTCEndpoint: Sendable {
         loop.execute { for socket in sockets { socket.close() } }
         loop.stop()
     }
+
+    /// All that are open.
+    var allSockets: [EndpointSocket] { state.withLock { $0.sockets.joined() + $0.extra } }
 
     /// An independent source of randomness.
     func makeEntropy() -> Entropy { state.withLock { $0.entropy.split() } }
@@ -186,6 +198,7 @@ public final class RTCEndpoint: Sendable {
     /// Follows the host's addresses: sockets for new ones, an end to those on addresses that are gone.
     private func networkChanged() {
         let present = Set(EndpointSocket.addresses(configuration))
+        door.open(Array(present), for: self)
         let (known, all) = state.withLock { state in
             (Set(state.sockets.joined().map(\.localAddress.ip)), state.sockets.joined() + state.extra)
         }

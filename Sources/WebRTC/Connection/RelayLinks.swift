@@ -9,7 +9,7 @@ import Wire
 //                     ─▶ TCP: a stream ─ TLS: a session over that stream  ─▶ relayOpened, or relayClosed
 //   RelayRequest.send, packets for a relay ─▶ [session] ─▶ stream          stream ─▶ [session] ─▶ receive(over:)
 
-/// The ways to TURN servers that a connection's agents have asked for. Links are opened and closed on the loop's thread.
+/// The ways to TURN servers, and to the peer over TCP, that a connection's agents have asked for or taken. Links are opened and closed on the loop's thread.
 final class RelayLinks: Sendable {
     /// What comes of the links, on the loop's thread.
     struct Handler: Sendable {
@@ -35,6 +35,16 @@ final class RelayLinks: Sendable {
     /// Keeps a socket that was opened for a link.
     func adopt(_ socket: EndpointSocket, for link: RelayLink) {
         state.withLock { $0.sockets[link] = socket }
+    }
+
+    /// Keeps a connection that was taken.
+    func adopt(_ stream: RelayStream, for link: RelayLink) {
+        state.withLock { $0.streams[link] = stream }
+    }
+
+    /// Forgets a stream that is closed; answers whether it was known.
+    func forget(_ link: RelayLink) -> Bool {
+        state.withLock { $0.streams.removeValue(forKey: link) } != nil
     }
 
     /// Forgets a link; answers the socket where it had one.
@@ -95,7 +105,7 @@ final class RelayLinks: Sendable {
     }
 }
 
-/// A stream to a TURN server (RFC 8656 §2.1).
+/// A stream to a TURN server (RFC 8656 §2.1), or to or from the peer (RFC 6544).
 final class RelayStream: Sendable {
     private struct State: ~Copyable, Sendable {
         var session: TLSSession?

@@ -50,6 +50,7 @@ extension PeerCore {
         settings.transportPolicy = configuration.transportPolicy
         settings.localNAT = configuration.localNAT
         settings.birthdayBudget = configuration.birthdayBudget
+        settings.tcpCandidates = configuration.tcpCandidates
         settings.predictedPorts = Self.predictedPorts
         // Who knows of a NAT has looked into it; others check at once.
         if configuration.localNAT != nil { settings.openingHopLimit = Self.openingHopLimit }
@@ -79,6 +80,7 @@ extension PeerCore {
         settings.hostNames = knownHostNames
         var agent = ICEAgent(configuration: settings, entropy: entropy.split())
         for address in localAddresses { agent.addLocalAddress(address, now: now) }
+        for address in listeners { agent.addLocalListener(address, now: now) }
         agent.gather(now: now)
         return agent
     }

@@ -184,7 +184,7 @@ extension PeerCore {
         }
         takeMedia(into: &outbox.packets)
         if isRelayed, state != .failed, state != .closed, !spend(outbox.packets.byteCount) { outbox.packets.release() }
-        if usesRelays { sendToRelay(pair, &outbox) }
+        if isStreamRoute { sendOverStream(pair, &outbox) } else if usesRelays { sendToRelay(pair, &outbox) }
         transport.packetsSent &+= UInt64(outbox.packets.count)
         transport.bytesSent &+= UInt64(outbox.packets.byteCount)
     }
@@ -225,6 +225,7 @@ extension PeerCore {
         case .selectedPair(let pair):
             let isNew = route.map { $0 != (pair.localAddress, pair.remoteAddress) } ?? false
             route = (pair.localAddress, pair.remoteAddress)
+            isStreamRoute = pair.local.transport == .tcp
             selection = (isNew, pair.roundTripTime)
             isRelayed = pair.local.kind == .relayed || pair.remote.kind == .relayed
             events.append(.selectedPair(pair))

@@ -26,7 +26,7 @@ extension PeerCore {
         pumpICE()
     }
 
-    /// Takes bytes of a stream from a relay, as they came.
+    /// Takes bytes of a stream from a relay or from the peer, as they came.
     public mutating func receive(_ bytes: RawSpan, over link: RelayLink, now: Timestamp) {
         transport.packetsReceived &+= 1
         transport.bytesReceived &+= UInt64(bytes.byteCount)
@@ -36,8 +36,10 @@ extension PeerCore {
         while let packet = ice?.nextRelayedPacket() ?? restart.previous?.nextRelayedPacket()
             ?? restart.offered?.nextRelayedPacket()
         {
+            // Where only the peer's end is a relay's, what comes from there does so over it.
+            let isRelayed = packet.isRelayed || isRelayed && route.map { $0.destination == packet.source } ?? false
             receivePacket(
-                packet.payload.span.bytes, from: packet.source, to: packet.destination, isRelayed: true, now: now)
+                packet.payload.span.bytes, from: packet.source, to: packet.destination, isRelayed: isRelayed, now: now)
         }
         pumpICE()
     }

@@ -50,7 +50,8 @@ extension PeerCore {
             return
         }
         if refusesRelays, candidate.kind == .relayed { return }
-        guard case .name(let host) = candidate.host, candidate.transport == .udp, candidate.component == 1,
+        guard case .name(let host) = candidate.host, candidate.component == 1,
+            candidate.transport == .udp || configuration.tcpCandidates != .none,
             Self.isMulticastName(host), !remoteNames.isComplete
         else {
             ice?.addRemoteCandidate(candidate, now: now)

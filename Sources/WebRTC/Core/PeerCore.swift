@@ -128,6 +128,8 @@ public struct PeerCore: ~Copyable, Sendable {
         public var transportPolicy = ICEAgent.TransportPolicy.all
         /// What our NAT does, where that is known; told to peers that have the words for it.
         public var localNAT: NATBehavior?
+        /// Which candidates for TCP there are.
+        public var tcpCandidates = ICEAgent.TCPCandidates.none
         /// What guessing the ports of NATs may cost, see ``ICEAgent/BirthdayBudget``; `nil` for no guessing.
         public var birthdayBudget: ICEAgent.BirthdayBudget?
 
@@ -180,6 +182,12 @@ public struct PeerCore: ~Copyable, Sendable {
     var portRequests: [PeerPortRequest] = []
     /// Whether relays are asked for at all.
     var usesRelays = false
+    /// Where the owner takes connections over TCP, for agents that are made from then on.
+    public var listeners: [SocketAddress] = []
+    /// Whether the selected path is a connection over TCP.
+    var isStreamRoute = false
+    /// The connection that packets last left by.
+    var lastStream: RelayLink?
     /// Whether the selected path leads over a relay of either side.
     var isRelayed = false
     /// How many bytes may go over relays, see ``TransportCounters/bytesRelayed``.

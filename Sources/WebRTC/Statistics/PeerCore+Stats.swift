@@ -156,7 +156,7 @@ extension StatsReport.Candidate {
             port: candidate.port, protocol: candidate.transport.rawValue, candidateType: candidate.kind.rawValue,
             priority: candidate.priority, foundation: candidate.foundation,
             relatedAddress: candidate.relatedAddress?.ip.withoutScope.description,
-            relatedPort: candidate.relatedAddress?.port, usernameFragment: ufrag)
+            relatedPort: candidate.relatedAddress?.port, usernameFragment: ufrag, tcpType: candidate.tcpType?.rawValue)
     }
 }
 

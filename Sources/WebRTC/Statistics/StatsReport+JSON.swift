@@ -66,7 +66,7 @@ extension StatsReport.Candidate {
             ("port", number(UInt64(port))), ("protocol", text(self.protocol)), ("candidateType", text(candidateType)),
             ("priority", number(UInt64(priority))), ("foundation", text(foundation)),
             ("relatedAddress", text(relatedAddress)), ("relatedPort", number(relatedPort.map(UInt64.init))),
-            ("usernameFragment", text(usernameFragment)),
+            ("usernameFragment", text(usernameFragment)), ("tcpType", text(tcpType)),
         ]
     }
 }

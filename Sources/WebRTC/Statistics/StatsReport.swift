@@ -101,6 +101,8 @@ public struct StatsReport: Hashable, Sendable {
         public var relatedPort: UInt16?
         /// The user fragment of the candidate's side.
         public var usernameFragment: String?
+        /// RTCIceTcpCandidateType of a candidate for TCP: `active` or `passive`.
+        public var tcpType: String?
     }
 
     /// RTCIceCandidatePairStats, type `candidate-pair`.

@@ -43,8 +43,16 @@ struct ConnectionOptions: ParsableArguments {
     @Option(name: .customLong("bind"), help: "A local address to use (repeatable); all but loopback unless given.")
     var addresses: [IPAddress] = []
 
-    @Option(help: "The UDP ports to choose from, as 50000-50100.")
+    @Option(help: "The UDP ports to choose from, as 50000-50100, and with --ice-tcp the TCP ports.")
     var portRange: PortRange?
+
+    @Flag(
+        name: .customLong("ice-tcp"),
+        help: """
+            Connect over TCP where no datagrams pass: candidates that take connections, on a TCP port of each address, and \
+            that open them to peers which do the same.
+            """)
+    var iceTCP = false
 
     @Flag(
         inversion: .prefixedNo,
@@ -92,6 +100,7 @@ struct ConnectionOptions: ParsableArguments {
         var configuration = RTCEndpoint.Configuration(
             addresses: addresses.isEmpty ? nil : addresses, portRange: portRange?.ports,
             certificate: try certificate.map { try CertificateFile.load($0) })
+        if iceTCP { configuration.tcpCandidates = .both }
         if let turnCa {
             configuration.relayTrust = .authorities(pem: String(decoding: try SmallFile.read(turnCa), as: UTF8.self))
         }
