@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What reads bytes of strangers, each as a function of any bytes: for a fuzzer that looks for new paths through it, and for
-/// tests that run it on what was found and on mutations of real input.
+/// What reads bytes of strangers, each as a function of any bytes: for a fuzzer that looks for new paths through it,
+/// and for tests that run it on what was found and on mutations of real input.
 ///
 /// A function traps where something is wrong that cannot be wrong: a trap is a finding, whoever makes it.
 public enum FuzzTarget: String, CaseIterable, Sendable {
@@ -63,7 +63,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     }
 }
 
-/// Bytes as a list of steps: a byte that says what to do, two for a length, and so many bytes; the last may be cut short.
+/// Bytes as a list of steps: a byte that says what to do, two for a length, and so many bytes; the last may be cut
+/// short.
 struct Steps {
     private let bytes: [UInt8]
     private var offset: Int

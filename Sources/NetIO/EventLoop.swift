@@ -12,8 +12,8 @@ public import Wire
 
 /// A thread that waits for descriptors, deadlines and work handed to it, and does one thing at a time.
 ///
-/// Handlers, timers and work run on the loop's thread with no lock held, so they may call anything of this module. A loop
-/// lives until ``stop()``.
+/// Handlers, timers and work run on the loop's thread with no lock held, so they may call anything of this module. A
+/// loop lives until ``stop()``.
 public final class EventLoop: Sendable {
     /// Work for a loop.
     public typealias Work = @Sendable () -> Void
@@ -241,7 +241,8 @@ extension EventLoop {
 
     private func fireTimers() {
         let now = self.now
-        // Timers that this turn's timers arm wait for the next turn, so that they cannot keep the loop from its sockets.
+        // Timers that this turn's timers arm wait for the next turn, so that they cannot keep the loop from its
+        // sockets.
         let limit = state.withLock { $0.timers.count == 0 ? nil : $0.timers.sequence }
         guard let limit else { return }
         while let timer = state.withLock({ $0.timers.popDue(now: now, through: limit) }) {

@@ -31,7 +31,8 @@ public final class NetworkMonitor: Sendable {
         do throws(NetIOError) {
             registration = try loop.register(descriptor, .readable) { [descriptor, loop] _ in
                 var buffer = (UInt64(0), UInt64(0))
-                // What does not fit is dropped, as is all of it. When the kernel had no room (ENOBUFS) there was a change as well.
+                // What does not fit is dropped, as is all of it. When the kernel had no room (ENOBUFS) there was a
+                // change as well.
                 while recv(descriptor, &buffer, 16, 0) > 0 || errno == ENOBUFS || errno == EINTR {}
                 timer.arm(at: loop.now + NetworkMonitor.settling)
             }

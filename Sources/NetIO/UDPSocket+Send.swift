@@ -157,7 +157,8 @@ extension UDPSocket.State {
                     return next
                 case EMSGSIZE where reports == SendTrain.maximumReports,
                     _ where reports > 0 && SendTrain.mayReport.contains(code):
-                    // Likely what ICMP said of a datagram sent before, perhaps to somebody else: the call took that word.
+                    // Likely what ICMP said of a datagram sent before, perhaps to somebody else: the call took that
+                    // word.
                     reports -= 1
                 case _ where trains[0].segment != 0 && SendTrain.mayRefuse.contains(code):
                     refusal = code
@@ -176,8 +177,8 @@ extension UDPSocket.State {
 
 /// Which packets may leave together.
 enum SendTrain {
-    /// What the kernel answers where a route or device cannot segment (EIO, EOPNOTSUPP), or where segments exceed the MTU
-    /// (EMSGSIZE, and EINVAL in older versions).
+    /// What the kernel answers where a route or device cannot segment (EIO, EOPNOTSUPP), or where segments exceed the
+    /// MTU (EMSGSIZE, and EINVAL in older versions).
     static let mayRefuse: Set<Int32> = [EINVAL, EIO, EOPNOTSUPP, EMSGSIZE]
     /// What a call may answer that means an earlier datagram, where ICMP errors are asked for (IP_RECVERR, ip(7)): all
     /// that the kernel makes of them (`icmp_err_convert` in net/ipv4/icmp.c, `icmpv6_err_convert` in net/ipv6/icmp.c).
@@ -192,7 +193,8 @@ enum SendTrain {
     /// What fits one IPv4 datagram, 65,535 bytes with 28 of headers (RFC 791, RFC 768), with some room to spare.
     static let maximumBytes = 65_000
 
-    /// The index behind the longest train that starts with packet `first`: packets of its size, then at most one shorter.
+    /// The index behind the longest train that starts with packet `first`: packets of its size, then at most one
+    /// shorter.
     static func end(_ ends: [Int], from first: Int) -> Int {
         let start = first == 0 ? 0 : ends[first - 1]
         let size = ends[first] - start

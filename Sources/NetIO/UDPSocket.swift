@@ -10,9 +10,9 @@ public import Wire
 
 /// A UDP socket of one address family that many peers share.
 ///
-/// Sending works from any thread and never blocks. Receiving starts with ``start(on:onReceive:onBatchEnd:)`` and happens
-/// on the loop's thread. Datagrams carry the don't-fragment bit and the path MTU that routers report is not believed
-/// (anyone on the Internet can forge such a report); senders keep to sizes that pass everywhere.
+/// Sending works from any thread and never blocks. Receiving starts with ``start(on:onReceive:onBatchEnd:)`` and
+/// happens on the loop's thread. Datagrams carry the don't-fragment bit and the path MTU that routers report is not
+/// believed (anyone on the Internet can forge such a report); senders keep to sizes that pass everywhere.
 public final class UDPSocket: Sendable {
     /// How a socket is set up.
     public struct Options: Sendable, Hashable {
@@ -29,8 +29,8 @@ public final class UDPSocket: Sendable {
         /// For a socket that is bound to an IPv4 group: the address of the interface on which it joins and sends. Other
         /// programs may have joined as well, and all of them, this one too, get what is sent.
         public var multicastInterface: IPAddress?
-        /// Whether other sockets of this user may be bound to the same address, among which the kernel shares out senders
-        /// (SO_REUSEPORT, Linux 3.9).
+        /// Whether other sockets of this user may be bound to the same address, among which the kernel shares out
+        /// senders (SO_REUSEPORT, Linux 3.9).
         public var sharesPort = false
         /// Whether datagrams without payload are handed over as well; to most protocols they mean nothing.
         public var deliversEmpty = false
@@ -165,8 +165,8 @@ public final class UDPSocket: Sendable {
         }
     }
 
-    /// Stops receiving and sending. A started socket is closed by its loop a moment later, on its own thread; after this
-    /// call no further packet is handed over there. Repeated calls are harmless.
+    /// Stops receiving and sending. A started socket is closed by its loop a moment later, on its own thread; after
+    /// this call no further packet is handed over there. Repeated calls are harmless.
     public func close() {
         let loop: EventLoop?? = state.withLock { state in
             guard !state.isClosed else { return nil }

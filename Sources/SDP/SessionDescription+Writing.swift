@@ -50,8 +50,8 @@ extension SessionDescription: CustomStringConvertible {
         return text
     }
 
-    /// An accepted section. RFC 9143 §7.1.3 has the transport described in the first section of the group alone; browsers
-    /// repeat it in each, and there are stacks that look for it there.
+    /// An accepted section. RFC 9143 §7.1.3 has the transport described in the first section of the group alone;
+    /// browsers repeat it in each, and there are stacks that look for it there.
     private func section(_ section: OtherSection, _ audio: Audio) -> String {
         let (port, connection) = destination
         var text = "m=\(section.media) \(port) \(section.proto) \(section.formats)\r\nc=\(connection)\r\n"

@@ -33,8 +33,8 @@ public enum Output<Event: Sendable>: Sendable {
 /// A protocol as a value: fed with datagrams and the time, it answers with datagrams, events and its next deadline.
 ///
 /// A core does no I/O, reads no clock and makes no randomness of its own. After every call of a mutating method the
-/// driver calls ``nextOutput()`` until it answers ``Output/wait(until:)``. That makes one and the same code run over real
-/// sockets, in a simulated network on virtual time, in a fuzzer and in an embedder's own event loop.
+/// driver calls ``nextOutput()`` until it answers ``Output/wait(until:)``. That makes one and the same code run over
+/// real sockets, in a simulated network on virtual time, in a fuzzer and in an embedder's own event loop.
 public protocol SansIO: ~Copyable {
     /// What the core reports besides datagrams.
     associatedtype Event: Sendable

@@ -5,7 +5,8 @@ import TestSupport
 import Testing
 import Wire
 
-/// A block of a pcapng file as its specification (draft-ietf-opsawg-pcapng) describes it, read without the writer's help.
+/// A block of a pcapng file as its specification (draft-ietf-opsawg-pcapng) describes it, read without the writer's
+/// help.
 private struct Block: Equatable {
     let type: UInt32
     let body: [UInt8]

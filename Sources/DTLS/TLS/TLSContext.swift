@@ -50,8 +50,8 @@ public final class TLSContext: Sendable {
         return context
     }
 
-    /// For servers: a certificate, the authorities' certificates between it and a root, and its unencrypted key, as PEM; all
-    /// may stand in one text.
+    /// For servers: a certificate, the authorities' certificates between it and a root, and its unencrypted key, as
+    /// PEM; all may stand in one text.
     public static func server(certificatesPEM: String, privateKeyPEM: String) throws(TLSError) -> TLSContext {
         let context = try make(isServer: true)
         var chain = certificates(in: certificatesPEM)

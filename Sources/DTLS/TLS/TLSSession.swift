@@ -5,8 +5,8 @@ private import COpenSSL
 //   bytes of the stream ──receive──▶ plaintext
 //   plaintext ──send──▶ takeOutgoing ──▶ bytes of the stream          handshaking ──▶ connected ──▶ closed | failed
 
-/// TLS over any reliable stream (RFC 8446, RFC 5246), as a value: fed with bytes of the stream it answers with plaintext and
-/// with bytes for the stream. It has no clock: a stream repairs its own losses.
+/// TLS over any reliable stream (RFC 8446, RFC 5246), as a value: fed with bytes of the stream it answers with
+/// plaintext and with bytes for the stream. It has no clock: a stream repairs its own losses.
 ///
 /// After every other call take ``takeOutgoing()``, and look at ``state``.
 public struct TLSSession: ~Copyable, @unchecked Sendable {
@@ -31,7 +31,8 @@ public struct TLSSession: ~Copyable, @unchecked Sendable {
     /// Data that was sent before the handshake's end.
     private var early: [UInt8] = []
 
-    /// A session that has sent nothing. A client names the server as its certificate must: a host name, or an IP address.
+    /// A session that has sent nothing. A client names the server as its certificate must: a host name, or an IP
+    /// address.
     public init(_ context: TLSContext, serverName: String? = nil) throws(TLSError) {
         guard let ssl = SSL_new(context.pointer) else { throw .library(LibraryError.take().text) }
         let (incoming, outgoing) = (BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()))

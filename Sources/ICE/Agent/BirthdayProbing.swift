@@ -4,18 +4,19 @@ public import Wire
 extension ICEAgent {
     /// What probing for a NAT's unknown ports may cost.
     ///
-    /// One side's NAT has a mapping for each destination, with ports at random; the other's has one mapping for all, and lets in
-    /// only what comes from an address and port that was sent to. The first sends a packet from each of k ports to the address that
-    /// the other is known by, so that k of its NAT's N ports let the other in; the second sends to m of them, chosen at random. That
-    /// none is met has the probability (1 - k/N)^m: with the values below and N = 64,512 it is 0.013 %, and on average the 168th
-    /// probe hits. Both sides together send no more than ``ports`` and ``probes`` packets, for which each needs the values that
-    /// concern it.
+    /// One side's NAT has a mapping for each destination, with ports at random; the other's has one mapping for all,
+    /// and lets in only what comes from an address and port that was sent to. The first sends a packet from each of k
+    /// ports to the address that the other is known by, so that k of its NAT's N ports let the other in; the second
+    /// sends to m of them, chosen at random. That none is met has the probability (1 - k/N)^m: with the values below
+    /// and N = 64,512 it is 0.013 %, and on average the 168th probe hits. Both sides together send no more than
+    /// ``ports`` and ``probes`` packets, for which each needs the values that concern it.
     ///
-    /// A NAT forgets these mappings after its time (RFC 4787 §4.3), and some have few to give: a home router with tables of a few
-    /// thousand sessions has room for these, but not for the tens of thousands that two such NATs would need.
+    /// A NAT forgets these mappings after its time (RFC 4787 §4.3), and some have few to give: a home router with
+    /// tables of a few thousand sessions has room for these, but not for the tens of thousands that two such NATs would
+    /// need.
     public struct BirthdayBudget: Sendable, Hashable {
-        /// How many ports the side with the unknown mappings opens; a packet leaves from each. A process with these needs as
-        /// many file descriptors.
+        /// How many ports the side with the unknown mappings opens; a packet leaves from each. A process with these
+        /// needs as many file descriptors.
         public var ports = 384
         /// How many ports the other side tries at most.
         public var probes = 1500

@@ -3,8 +3,8 @@ internal import Wire
 
 /// A pair on the checklist: a base and a remote candidate (RFC 8445 §6.1.2).
 ///
-/// A valid pair of RFC 8445 §7.2.5.3.2 has the same base and the same remote candidate as the pair whose check made it, so
-/// that both are one entry here; `validLocal` is the candidate that makes the difference.
+/// A valid pair of RFC 8445 §7.2.5.3.2 has the same base and the same remote candidate as the pair whose check made it,
+/// so that both are one entry here; `validLocal` is the candidate that makes the difference.
 struct CheckPair: Sendable {
     let id: Int
     let base: Int
@@ -39,9 +39,9 @@ struct Checklist: Sendable {
     private var nextID = 1
     private var triggeredInARow = 0
 
-    /// So many triggered checks leave one after the other while ordinary ones wait. RFC 8445 §6.1.4.2 knows no such bound; but where
-    /// each check that comes brings about another one, as two NATs can do that answer from ever new ports, nothing else would ever
-    /// be checked.
+    /// So many triggered checks leave one after the other while ordinary ones wait. RFC 8445 §6.1.4.2 knows no such
+    /// bound; but where each check that comes brings about another one, as two NATs can do that answer from ever new
+    /// ports, nothing else would ever be checked.
     private static let maximumTriggeredInARow = 8
 
     /// What became of a pair that was to be added.

@@ -5,8 +5,8 @@ internal import Wire
 ///
 ///     idle ──start──▶ running ──all done, answered, grace or deadline──▶ complete
 ///
-/// A relay that has given a first answer is waited for until the deadline, since an allocation takes several; one that is
-/// silent no longer than any other server.
+/// A relay that has given a first answer is waited for until the deadline, since an allocation takes several; one that
+/// is silent no longer than any other server.
 struct Gathering: Sendable {
     /// One base asking one server.
     struct Request: Sendable {
@@ -60,8 +60,8 @@ struct Gathering: Sendable {
         requests.append(Request(base: base, server: server, round: requests.count { $0.base == base }))
     }
 
-    /// Adds a relay; the caller numbers them alike. One over a stream makes no binding in a NAT for UDP, which is what pacing is
-    /// for (RFC 8445 §B.1), and is asked at once.
+    /// Adds a relay; the caller numbers them alike. One over a stream makes no binding in a NAT for UDP, which is what
+    /// pacing is for (RFC 8445 §B.1), and is asked at once.
     mutating func addRelay(isAsked: Bool) {
         relays.append(isAsked ? .asked : .pending)
     }
@@ -78,7 +78,8 @@ struct Gathering: Sendable {
         return next
     }
 
-    /// Every base asks its first server before any asks its second, and none asks once it has an answer. Relays come last.
+    /// Every base asks its first server before any asks its second, and none asks once it has an answer. Relays come
+    /// last.
     private var nextPending: Next? {
         let answered = answeredBases
         let reflexive = requests.indices

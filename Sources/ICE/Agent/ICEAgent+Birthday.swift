@@ -111,7 +111,8 @@ extension ICEAgent {
                 return
             }
             datagram.source = probing.sockets[probing.sent]
-            // What is to make a mapping need not arrive, and must not where the peer's NAT would take it for a port's owner.
+            // What is to make a mapping need not arrive, and must not where the peer's NAT would take it for a port's
+            // owner.
             datagram.hopLimit = configuration.openingHopLimit
         } else {
             guard probing.sent < min(budget.probes, Self.portsToGuess.count), let port = guessPort() else {
@@ -145,7 +146,8 @@ extension ICEAgent {
         return nil
     }
 
-    /// Makes a base of a socket that was opened for probing and through which the peer came: a check with a right proof.
+    /// Makes a base of a socket that was opened for probing and through which the peer came: a check with a right
+    /// proof.
     mutating func takeIntoUse(_ socket: SocketAddress, for bytes: RawSpan) -> Int? {
         guard isProbing, probing.usedSockets.count < BirthdayProbing.maximumUsedSockets,
             probing.sockets.contains(socket), let message = try? STUNMessage(decoding: bytes),

@@ -42,7 +42,8 @@ extension ICEAgent {
     /// are no more, an address that the host gets needs a restart (RFC 8838 §13, RFC 8445 §9).
     public var takesLocalAddresses: Bool { !hasEnded && !gathering.isComplete }
 
-    /// Begins to look for server-reflexive and relayed candidates, from the addresses added so far and those added until it ends.
+    /// Begins to look for server-reflexive and relayed candidates, from the addresses added so far and those added
+    /// until it ends.
     public mutating func gather(now: Timestamp) {
         clock = max(clock, now)
         guard !gathering.isRunning, !gathering.isComplete else { return }
@@ -53,8 +54,8 @@ extension ICEAgent {
         requestStreamRelays()
     }
 
-    /// Addresses in the order in which RFC 8421 §4 would have them added: IPv6 and IPv4 in turn, then link-local ones, then
-    /// loopback. The order within each is kept.
+    /// Addresses in the order in which RFC 8421 §4 would have them added: IPv6 and IPv4 in turn, then link-local ones,
+    /// then loopback. The order within each is kept.
     public static func preferenceOrder(of addresses: [SocketAddress]) -> [SocketAddress] {
         func rank(_ ip: IPAddress) -> Int { ip.isLoopback ? 2 : ip.isLinkLocal ? 1 : 0 }
         var ordered: [SocketAddress] = []
@@ -152,8 +153,8 @@ extension ICEAgent {
         return locals.count - 1
     }
 
-    /// Equal for equal kind, base address, server and transport to it, and for nothing else (RFC 8445 §5.1.1.3). Classes are numbered
-    /// as they come.
+    /// Equal for equal kind, base address, server and transport to it, and for nothing else (RFC 8445 §5.1.1.3).
+    /// Classes are numbered as they come.
     mutating func foundation(
         _ kind: ICECandidate.Kind, base: IPAddress, server: IPAddress?, transport: TURNServer.Transport = .udp
     ) -> String {
@@ -165,8 +166,8 @@ extension ICEAgent {
 
     // MARK: Remote candidates
 
-    /// Tells the peer's credentials; checks start with that. `pacing` is what the peer announced (`a=ice-pacing`), `nil` if
-    /// it announced nothing. With a lite peer this agent is controlling (RFC 8445 §6.1.1).
+    /// Tells the peer's credentials; checks start with that. `pacing` is what the peer announced (`a=ice-pacing`),
+    /// `nil` if it announced nothing. With a lite peer this agent is controlling (RFC 8445 §6.1.1).
     public mutating func setRemote(
         credentials: ICECredentials, lite: Bool = false, pacing announced: Duration? = nil, now: Timestamp
     ) throws(ICEError) {
@@ -178,8 +179,8 @@ extension ICEAgent {
         }
         remoteCredentials = credentials
         if lite { switchRole(to: .controlling, because: .litePeer) }
-        // RFC 8445 §14.2: the higher of both proposals; who proposes none proposes 50 ms. Beyond seconds a proposal is a
-        // mistake.
+        // RFC 8445 §14.2: the higher of both proposals; who proposes none proposes 50 ms. Beyond seconds a proposal is
+        // a mistake.
         pacing = max(pacing, min(announced ?? .milliseconds(50), .seconds(5)))
         nextCheck = clock
         pacDeadline = clock + configuration.pacTimeout
@@ -278,8 +279,9 @@ extension ICEAgent {
         return place
     }
 
-    /// Whether a learned candidate may give its place to another: all that came of it are pairs that failed. Two NATs with a mapping
-    /// for each destination whose filters let everybody in give each check, and each answer, another source.
+    /// Whether a learned candidate may give its place to another: all that came of it are pairs that failed. Two NATs
+    /// with a mapping for each destination whose filters let everybody in give each check, and each answer, another
+    /// source.
     private func isUseless(_ remote: Int) -> Bool {
         guard remotes[remote].isLearned else { return false }
         let pairs = checklist.pairs.filter { $0.remote == remote }
@@ -288,8 +290,8 @@ extension ICEAgent {
 
     // MARK: Pairs (RFC 8445 §6.1.2)
 
-    /// Whether packets from one can reach the other at all. Loopback goes with loopback alone: else a peer could aim checks
-    /// at services of this host.
+    /// Whether packets from one can reach the other at all. Loopback goes with loopback alone: else a peer could aim
+    /// checks at services of this host.
     func canPair(_ local: IPAddress, _ remote: IPAddress) -> Bool {
         guard local.family == remote.family, local.isLoopback == remote.isLoopback else { return false }
         // RFC 8445 §6.1.2.2.

@@ -74,8 +74,8 @@ extension ICEAgent {
             $0.counters.requestsSent += 1
         }
         let request = bindingRequest(pair, credentials: remoteCredentials, useCandidate: isNomination)
-        // RFC 8445 §14.3 multiplies by the number of checks twice over, seconds for ten pairs, and allows other ways: one
-        // round of all open checks is what keeps the rate.
+        // RFC 8445 §14.3 multiplies by the number of checks twice over, seconds for ten pairs, and allows other ways:
+        // one round of all open checks is what keeps the rate.
         let rto = max(configuration.initialRTO, .milliseconds(500), pacing * checklist.activeCount)
         let copies = retransmissions(of: pair, ordinary: rto)
         start(
@@ -230,7 +230,8 @@ extension ICEAgent {
         note(.consentAsked(name(pair), request.id))
     }
 
-    /// The peer does not want packets any more, or is gone; with these credentials nothing is sent again (RFC 7675 §5.1).
+    /// The peer does not want packets any more, or is gone; with these credentials nothing is sent again (RFC 7675
+    /// §5.1).
     mutating func loseConsent(_ pair: CheckPair, _ reason: ICEDecision.FailureReason) {
         note(.consentLost(name(pair), reason))
         note(.failed(.consentLost))

@@ -12,23 +12,26 @@ extension ICEAgent {
         public var turnServers: [TURNServer] = []
         /// What candidates there are.
         public var transportPolicy = TransportPolicy.all
-        /// Whether each relay over UDP gets a socket of its own, which the driver opens (see ``RelayRequest``). It has to where agents
-        /// share sockets, since a server knows an allocation by the address that it is asked from (RFC 8656 §5), and then another
-        /// socket can be tried where an address is taken. Otherwise the agent's own sockets are used.
+        /// Whether each relay over UDP gets a socket of its own, which the driver opens (see ``RelayRequest``). It has
+        /// to where agents share sockets, since a server knows an allocation by the address that it is asked from (RFC
+        /// 8656 §5), and then another socket can be tried where an address is taken. Otherwise the agent's own sockets
+        /// are used.
         public var opensRelaySockets = false
         /// What our NAT does, where that is known.
         public var localNAT: NATBehavior?
-        /// How many ports after the one that a server saw are checked, where the peer's NAT takes another for each destination, one
-        /// after the other; 0 for none. Both sides' behaviour has to be known for it, see ``ICEAgent/setRemoteNAT(_:)``.
+        /// How many ports after the one that a server saw are checked, where the peer's NAT takes another for each
+        /// destination, one after the other; 0 for none. Both sides' behaviour has to be known for it, see
+        /// ``ICEAgent/setRemoteNAT(_:)``.
         public var predictedPorts = 0
-        /// The hops that an answerer's first packet to each reflexive address may take: more than to its own NAT, fewer than to the
-        /// peer's; `nil` for no such packets. There are NATs, Linux's without a firewall among them, that take a stranger's packet to a
-        /// port for its owner and then give their own host another port.
+        /// The hops that an answerer's first packet to each reflexive address may take: more than to its own NAT, fewer
+        /// than to the peer's; `nil` for no such packets. There are NATs, Linux's without a firewall among them, that
+        /// take a stranger's packet to a port for its owner and then give their own host another port.
         public var openingHopLimit: UInt8?
         /// How long an answerer with an opening limit leaves checking to the peer.
         public var openingHold: Duration = .seconds(1)
-        /// What probing may cost where a NAT's ports cannot be predicted, see ``ICEAgent/BirthdayBudget``; `nil`, the default, for no
-        /// such probing. It is nothing for hosts that pay by packet. Both sides' behaviour has to be known for it.
+        /// What probing may cost where a NAT's ports cannot be predicted, see ``ICEAgent/BirthdayBudget``; `nil`, the
+        /// default, for no such probing. It is nothing for hosts that pay by packet. Both sides' behaviour has to be
+        /// known for it.
         public var birthdayBudget: BirthdayBudget?
         /// Whether candidates have a name of multicast DNS in place of the host's addresses, as browsers write them for
         /// pages that may not know those (draft-ietf-mmusic-mdns-ice-candidates). ``ICEAgent/hostNames`` are then for
@@ -42,18 +45,19 @@ extension ICEAgent {
         /// Whether loopback addresses become candidates. RFC 8445 §5.1.1.1 forbids it outside one host.
         public var allowsLoopback = false
 
-        /// Ta: the least time between two new checks, at least 5 ms (RFC 8445 §14.2). A value other than 50 ms must be told
-        /// to the peer (`a=ice-pacing`); the larger of both sides' values holds.
+        /// Ta: the least time between two new checks, at least 5 ms (RFC 8445 §14.2). A value other than 50 ms must be
+        /// told to the peer (`a=ice-pacing`); the larger of both sides' values holds.
         public var checkInterval: Duration = .milliseconds(50)
         /// The wait for the first retransmission, at least 500 ms (RFC 8445 §14.3).
         public var initialRTO: Duration = .milliseconds(500)
-        /// Whether the check that nominates waits for Ta as well. It repeats a check that just succeeded, so that it makes
-        /// no new binding in any NAT, which is what pacing is for (RFC 8445 §B.1); hence it goes out at once by default.
+        /// Whether the check that nominates waits for Ta as well. It repeats a check that just succeeded, so that it
+        /// makes no new binding in any NAT, which is what pacing is for (RFC 8445 §B.1); hence it goes out at once by
+        /// default.
         public var pacesNomination = false
         /// How long a controlling agent waits for a better kind of pair once one works. Data flows meanwhile.
         public var nominationDelay: Duration = .milliseconds(100)
-        /// The same where the pair that works has a relay in it: long enough for checks to be lost twice on a direct way. Data
-        /// flows meanwhile, and a nominated pair stays.
+        /// The same where the pair that works has a relay in it: long enough for checks to be lost twice on a direct
+        /// way. Data flows meanwhile, and a nominated pair stays.
         public var relayNominationDelay: Duration = .seconds(2)
 
         /// When gathering ends, whatever servers do.
@@ -96,8 +100,8 @@ extension ICEAgent {
     public enum TransportPolicy: String, Sendable, Hashable {
         /// Direct ones first, relays where there is no other.
         case all
-        /// Relays alone. No packet goes to an address of the peer's or to a STUN server, no packet of the peer's is answered that comes
-        /// another way, and no address of this host stands in any candidate.
+        /// Relays alone. No packet goes to an address of the peer's or to a STUN server, no packet of the peer's is
+        /// answered that comes another way, and no address of this host stands in any candidate.
         case relay
     }
 
@@ -152,8 +156,9 @@ extension ICEAgent {
         case gatheringComplete
         /// Data goes here from now on. May come again until a pair is nominated.
         case selectedPair(ICECandidatePair)
-        /// The driver is to do something for a relay or for a pair over TCP. None comes without ``Configuration/turnServers`` that are
-        /// reached over streams, ``Configuration/opensRelaySockets`` or ``Configuration/tcpCandidates``.
+        /// The driver is to do something for a relay or for a pair over TCP. None comes without
+        /// ``Configuration/turnServers`` that are reached over streams, ``Configuration/opensRelaySockets`` or
+        /// ``Configuration/tcpCandidates``.
         case relay(RelayRequest)
         /// The driver is to open or close sockets for probing. None comes without ``Configuration/birthdayBudget``.
         case ports(PortRequest)

@@ -17,8 +17,8 @@ extension ICEAgent {
 
     // MARK: - Port prediction
 
-    /// Whether the ports that the peer's NAT will choose for us can be told, and need to be: our filter lets in what comes from
-    /// a port only after a packet to it.
+    /// Whether the ports that the peer's NAT will choose for us can be told, and need to be: our filter lets in what
+    /// comes from a port only after a packet to it.
     private var canPredict: Bool {
         guard configuration.predictedPorts > 0, let remoteNAT, remoteNAT.mapping != .endpointIndependent,
             remoteNAT.allocation != .random
@@ -57,10 +57,10 @@ extension ICEAgent {
 
     // MARK: - Early copies
 
-    /// RFC 8445 §14.3 has half a second before the first copy of a check. Where the peer's filter looks at addresses and
-    /// is closed until the peer has our description and checks us, and its checks do not reach us so that they would bring ours about, the first of ours is
-    /// lost as a rule. Where both sides know so, the first copies follow sooner, more and more slowly, until they are as far apart as
-    /// others are.
+    /// RFC 8445 §14.3 has half a second before the first copy of a check. Where the peer's filter looks at addresses
+    /// and is closed until the peer has our description and checks us, and its checks do not reach us so that they
+    /// would bring ours about, the first of ours is lost as a rule. Where both sides know so, the first copies follow
+    /// sooner, more and more slowly, until they are as far apart as others are.
     private func hastens(_ pair: CheckPair) -> Bool {
         guard let own = configuration.localNAT, own.mapping != .endpointIndependent, let remoteNAT,
             remoteNAT.mapping == .endpointIndependent, remoteNAT.filtering == .addressDependent
@@ -85,8 +85,8 @@ extension ICEAgent {
 
     // MARK: - Opening packets
 
-    /// Whether this side opens its NAT without reaching the peer's. The offerer need not: its first check comes when the answerer
-    /// has done so.
+    /// Whether this side opens its NAT without reaching the peer's. The offerer need not: its first check comes when
+    /// the answerer has done so.
     private var opensSilently: Bool {
         configuration.openingHopLimit != nil && role == .controlled
             && remoteNAT?.filtering != .endpointIndependent
@@ -109,7 +109,8 @@ extension ICEAgent {
         note(.openingSent(name(pair), hopLimit: limit))
     }
 
-    /// Checks wait for those of the peer, where these can come: the peer must be able to tell which port of our NAT lets it in.
+    /// Checks wait for those of the peer, where these can come: the peer must be able to tell which port of our NAT
+    /// lets it in.
     mutating func holdChecks() {
         guard opensSilently, configuration.openingHold > .zero else { return }
         if let own = configuration.localNAT, own.mapping != .endpointIndependent {

@@ -44,7 +44,8 @@ extension ICEAgent {
         }
     }
 
-    /// Whether the pair that data goes to has lost its address, or its connection for good, so that only a restart helps.
+    /// Whether the pair that data goes to has lost its address, or its connection for good, so that only a restart
+    /// helps.
     public var needsRestart: Bool {
         guard !hasEnded, let selected, let pair = checklist[id: selected] else { return false }
         return bases[pair.base].isGone || hasFailedToReopen

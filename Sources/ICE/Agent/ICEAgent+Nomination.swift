@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Wire
 
-// Which pair carries data, and when it is final (RFC 8445 §8). Until a pair is nominated data goes to the best valid one,
-// which RFC 8445 §12.1 allows: a connection is usable one round trip after the first check.
+// Which pair carries data, and when it is final (RFC 8445 §8). Until a pair is nominated data goes to the best valid
+// one, which RFC 8445 §12.1 allows: a connection is usable one round trip after the first check.
 extension ICEAgent {
     func isNominated(_ id: Int) -> Bool { nomination == .done(pair: id) }
 
@@ -57,8 +57,8 @@ extension ICEAgent {
         }
     }
 
-    /// Whether a pair of a better kind may still turn up: kinds, not priorities, since among equals the first to work is as
-    /// good as any.
+    /// Whether a pair of a better kind may still turn up: kinds, not priorities, since among equals the first to work
+    /// is as good as any.
     private func mayImprove(on best: CheckPair) -> Bool {
         let rank = kindRank(best)
         guard rank < ICECandidate.Kind.host.preference else { return false }
@@ -72,8 +72,8 @@ extension ICEAgent {
             remotes[pair.remote].candidate.typePreference)
     }
 
-    /// Tells that the peer lets a direct pair take the place of a nominated one with a relay in it, as this agent does. RFC 8445
-    /// §8.1.1 has one nomination only, so that both have to know. Before the peer's credentials.
+    /// Tells that the peer lets a direct pair take the place of a nominated one with a relay in it, as this agent does.
+    /// RFC 8445 §8.1.1 has one nomination only, so that both have to know. Before the peer's credentials.
     public mutating func allowRenomination() {
         mayRenominate = true
     }

@@ -12,8 +12,9 @@ extension ICEAgent {
     /// Whether packets may come from TURN servers at all; where not, ``unwrap(_:from:to:now:)`` need not be called.
     public var usesRelays: Bool { !relays.isEmpty }
 
-    /// Looks whether a datagram came from a TURN server, and takes a peer's packet out of it. A packet with STUN in it is to be given
-    /// to ``receive(_:from:to:now:)``, with the addresses told; that takes datagrams that were not unwrapped as well.
+    /// Looks whether a datagram came from a TURN server, and takes a peer's packet out of it. A packet with STUN in it
+    /// is to be given to ``receive(_:from:to:now:)``, with the addresses told; that takes datagrams that were not
+    /// unwrapped as well.
     public mutating func unwrap(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp
     ) -> Unwrapped {
@@ -42,8 +43,8 @@ extension ICEAgent {
         }
     }
 
-    /// How packets from a relayed address leave; `nil` for an address of this host. With ``ICECandidatePair/localAddress`` of the
-    /// selected pair it tells where data goes.
+    /// How packets from a relayed address leave; `nil` for an address of this host. With
+    /// ``ICECandidatePair/localAddress`` of the selected pair it tells where data goes.
     public func relayRoute(from address: SocketAddress) -> RelayRoute? {
         guard let relay = relay(of: address) else { return nil }
         return RelayRoute(
@@ -51,8 +52,9 @@ extension ICEAgent {
             server: relays[relay].client.address)
     }
 
-    /// Writes packets from a relayed address to a peer as the server wants them; they are then for ``relayRoute(from:)``. Each
-    /// grows by ``TURNClient/channelOverhead`` at most once the channel of the selected pair is bound.
+    /// Writes packets from a relayed address to a peer as the server wants them; they are then for
+    /// ``relayRoute(from:)``. Each grows by ``TURNClient/channelOverhead`` at most once the channel of the selected
+    /// pair is bound.
     public mutating func wrap(
         _ packets: borrowing PacketBuffer, from address: SocketAddress, to peer: SocketAddress,
         into out: inout PacketBuffer
@@ -68,8 +70,8 @@ extension ICEAgent {
 
     // MARK: - Streams
 
-    /// Takes bytes of a stream. Peers' packets that are no STUN wait in ``nextRelayedPacket()``, which must be asked before more is
-    /// taken.
+    /// Takes bytes of a stream. Peers' packets that are no STUN wait in ``nextRelayedPacket()``, which must be asked
+    /// before more is taken.
     public mutating func receive(_ bytes: RawSpan, over link: RelayLink, now: Timestamp) {
         clock = max(clock, now)
         guard let index = relays.firstIndex(where: { $0.link == link && !$0.isClosed }) else {

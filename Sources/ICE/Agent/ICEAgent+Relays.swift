@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Wire
 
-// Relayed candidates. The relayed address is a base like that of a socket (RFC 8445 §5.1.1.2): packets to it are taken out of
-// what the server sends, packets from it are wrapped for the server.
+// Relayed candidates. The relayed address is a base like that of a socket (RFC 8445 §5.1.1.2): packets to it are taken
+// out of what the server sends, packets from it are wrapped for the server.
 //
 //     gather ─▶ one TURNClient for each server and local address ─.allocated─▶ a base, a candidate, pairs
 //     a pair with that base ─▶ a permission for the peer's address        the selected pair ─▶ a channel
@@ -197,8 +197,8 @@ extension ICEAgent {
             note(.localCandidateDropped(address, .limit))
             return
         }
-        // Below all sockets' preferences, so that a peer that learns the address from a check does not take it for better than those;
-        // and datagrams before streams.
+        // Below all sockets' preferences, so that a peer that learns the address from a check does not take it for
+        // better than those; and datagrams before streams.
         let ceiling: UInt16 =
             switch server.transport {
             case .udp: 24_576
@@ -285,7 +285,8 @@ extension ICEAgent {
         }
     }
 
-    /// Gathering is over: what lends nothing yet is let go. An allocation that is being made is awaited, and then given back.
+    /// Gathering is over: what lends nothing yet is let go. An allocation that is being made is awaited, and then given
+    /// back.
     mutating func stopPendingRelays() {
         for index in relays.indices where relays[index].bases.isEmpty {
             let client = relays[index].client

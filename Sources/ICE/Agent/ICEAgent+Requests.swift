@@ -5,7 +5,8 @@ internal import Wire
 //   broken or without FINGERPRINT: nothing · unauthenticated: 400 or 401 · not understood: 420 · same role: 487 or a switch
 //   otherwise success, then a candidate if the source is new, a triggered check, and the nominated flag
 extension ICEAgent {
-    /// What a message may hold that must be understood and is: where there is no use for it, it is ignored (RFC 8489 §6.3).
+    /// What a message may hold that must be understood and is: where there is no use for it, it is ignored (RFC 8489
+    /// §6.3).
     static let understood: Set<STUNAttribute.Kind> = [
         .mappedAddress, .username, .messageIntegrity, .errorCode, .unknownAttributes, .realm, .nonce,
         .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .priority, .useCandidate,
@@ -71,8 +72,8 @@ extension ICEAgent {
 
     /// Follows up on a check of the peer that was answered with success (RFC 8445 §7.3.1.3 to §7.3.1.5).
     mutating func peerChecked(base: Int, from source: SocketAddress, priority: UInt32?, useCandidate: Bool) {
-        // Once a pair is nominated, only a nominating peer moves this agent (RFC 8445 §8.1.1, aggressive nomination), and
-        // that for three seconds (§8.3.1).
+        // Once a pair is nominated, only a nominating peer moves this agent (RFC 8445 §8.1.1, aggressive nomination),
+        // and that for three seconds (§8.3.1).
         if case .done = nomination {
             guard useCandidate || isLookingFurther else { return }
             if let quietAt, clock >= quietAt, !isSelected(base: base, source), !isLookingFurther { return }
@@ -91,10 +92,10 @@ extension ICEAgent {
         checklist.trigger(id)
     }
 
-    /// Sends one more check on a pair that works here, where the peer, which is to nominate, begins to check it only now.
-    /// There are agents that look for a pair to nominate when a check comes in and otherwise every 200 ms; ours came when
-    /// theirs had not succeeded yet. RFC 8445 §7.3.1.4 asks for nothing here and leaves room for it: whoever has consent may
-    /// ask again (RFC 7675 §5.1). Its failure means nothing.
+    /// Sends one more check on a pair that works here, where the peer, which is to nominate, begins to check it only
+    /// now. There are agents that look for a pair to nominate when a check comes in and otherwise every 200 ms; ours
+    /// came when theirs had not succeeded yet. RFC 8445 §7.3.1.4 asks for nothing here and leaves room for it: whoever
+    /// has consent may ask again (RFC 7675 §5.1). Its failure means nothing.
     private mutating func checkAgain(_ pair: CheckPair) {
         guard role == .controlled, !hasCheckedAgain, consent?.pair == pair.id else { return }
         hasCheckedAgain = true

@@ -41,8 +41,8 @@ extension ICEAgent {
         }
     }
 
-    /// Whether a response to a check proves that it is the peer's. What does not is as if it had never come, and copies of
-    /// the request go on (RFC 8489 §9.1.4).
+    /// Whether a response to a check proves that it is the peer's. What does not is as if it had never come, and copies
+    /// of the request go on (RFC 8489 §9.1.4).
     private mutating func isAcceptable(
         _ response: STUNMessage, _ bytes: RawSpan, from source: SocketAddress
     ) -> Bool {

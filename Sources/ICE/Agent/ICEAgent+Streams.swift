@@ -74,8 +74,8 @@ extension ICEAgent {
 
     func transport(of base: Int) -> ICECandidate.Transport { bases[base].tcp == nil ? .udp : .tcp }
 
-    /// Whether a base and a candidate of the peer make a pair: RFC 6544 §6.2, where a passive base has no pairs but those
-    /// of connections that came.
+    /// Whether a base and a candidate of the peer make a pair: RFC 6544 §6.2, where a passive base has no pairs but
+    /// those of connections that came.
     func suits(_ base: Int, _ remote: Int) -> Bool {
         let candidate = remotes[remote].candidate
         return switch bases[base].tcp {

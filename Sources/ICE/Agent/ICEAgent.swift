@@ -167,14 +167,14 @@ public struct ICEAgent: ~Copyable, Sendable, SansIO {
         transactions.index(of: id) != nil
     }
 
-    /// Whether a packet that is not STUN may be the peer's: its source is a candidate of the peer that could be paired with
-    /// the local address. Who sent it is for DTLS to prove.
+    /// Whether a packet that is not STUN may be the peer's: its source is a candidate of the peer that could be paired
+    /// with the local address. Who sent it is for DTLS to prove.
     public func mayReceiveData(from source: SocketAddress, to destination: SocketAddress) -> Bool {
         hasBase(destination) && (remoteIndex(of: source) ?? remoteIndex(of: source, over: .tcp)) != nil
     }
 
-    /// Whether the peer has shown, with the password of a check or of an answer, that it is behind `source`. Before that a
-    /// packet from there may have been sent by anybody who can forge addresses, and should cost nothing.
+    /// Whether the peer has shown, with the password of a check or of an answer, that it is behind `source`. Before
+    /// that a packet from there may have been sent by anybody who can forge addresses, and should cost nothing.
     public func isProven(_ source: SocketAddress, to destination: SocketAddress) -> Bool {
         hasBase(destination)
             && provenSources.contains(SocketAddress(ip: source.ip.withoutScope, port: source.port))

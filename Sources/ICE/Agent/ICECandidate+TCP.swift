@@ -24,8 +24,8 @@ extension ICECandidate {
         return value(ofExtension: "tcptype").flatMap { TCPType(rawValue: $0.lowercased()) }
     }
 
-    /// How much a kind of candidate is preferred with this transport (RFC 8445 §5.1.2.2, RFC 6544 §4.2): what is lost on
-    /// a connection holds up all that comes after it, so that every direct way over UDP comes before every one over
+    /// How much a kind of candidate is preferred with this transport (RFC 8445 §5.1.2.2, RFC 6544 §4.2): what is lost
+    /// on a connection holds up all that comes after it, so that every direct way over UDP comes before every one over
     /// TCP, and those before relays.
     var typePreference: UInt32 { kind.preference(over: transport) }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Wire
 
-/// One thing that an agent decided or learned, when, and why. Together they tell why a connection came about, or did not.
+/// One thing that an agent decided or learned, when, and why. Together they tell why a connection came about, or did
+/// not.
 public struct ICEDecision: Hashable, Sendable {
     /// When.
     public let time: Timestamp

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Wire
 
-/// Names a socket or stream toward a TURN server, or a connection to or from the peer, that a driver keeps for an agent.
+/// Names a socket or stream toward a TURN server, or a connection to or from the peer, that a driver keeps for an
+/// agent.
 public struct RelayLink: Hashable, Sendable {
     /// The fragment of the agent.
     public let ufrag: String
@@ -11,12 +12,13 @@ public struct RelayLink: Hashable, Sendable {
 
 /// What an agent wants of its driver for the sake of a relay, or of a pair over TCP.
 ///
-/// A driver answers ``open(_:transport:to:name:from:)`` with ``ICEAgent/relayOpened(_:local:now:)`` or, at once or at any time
-/// later, ``ICEAgent/relayClosed(_:_:now:)``. Datagrams from an opened socket come as all others do, with the address that was
-/// told; bytes of a stream go to ``ICEAgent/receive(_:over:now:)`` as they come.
+/// A driver answers ``open(_:transport:to:name:from:)`` with ``ICEAgent/relayOpened(_:local:now:)`` or, at once or at
+/// any time later, ``ICEAgent/relayClosed(_:_:now:)``. Datagrams from an opened socket come as all others do, with the
+/// address that was told; bytes of a stream go to ``ICEAgent/receive(_:over:now:)`` as they come.
 public enum RelayRequest: Hashable, Sendable {
-    /// Open a way to a server: a fresh UDP socket, or a stream, under TLS with this name checked against the certificate (the
-    /// server's address where there is none); for a pair over TCP a stream to the peer. `from` is the local address to bind, with any port.
+    /// Open a way to a server: a fresh UDP socket, or a stream, under TLS with this name checked against the
+    /// certificate (the server's address where there is none); for a pair over TCP a stream to the peer. `from` is the
+    /// local address to bind, with any port.
     case open(RelayLink, transport: TURNServer.Transport, to: SocketAddress, name: String?, from: IPAddress?)
     /// Send bytes over a stream, after all that were sent before.
     case send(RelayLink, [UInt8])

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Wire
 
-/// The two messages of multicast DNS that finding a peer's `….local` name takes: a question for the addresses of a name,
-/// and a response that has them (RFC 6762, in the format of RFC 1035 §4).
+/// The two messages of multicast DNS that finding a peer's `….local` name takes: a question for the addresses of a
+/// name, and a response that has them (RFC 6762, in the format of RFC 1035 §4).
 public enum MDNSMessage {
     /// The record types that hold addresses.
     public enum RecordType: UInt16, CaseIterable, Sendable {
@@ -26,8 +26,8 @@ public enum MDNSMessage {
     /// More records than a response about one name has.
     private static let mostRecords = 64
 
-    /// A question for one name and one type; `nil` for what is no name (RFC 1035 §3.1). One question a message: there are
-    /// responders that read no more.
+    /// A question for one name and one type; `nil` for what is no name (RFC 1035 §3.1). One question a message: there
+    /// are responders that read no more.
     public static func query(for name: String, _ type: RecordType) -> [UInt8]? {
         guard let labels = encode(name) else { return nil }
         var writer = ByteWriter(capacity: 12 + labels.count + 4)
@@ -102,8 +102,8 @@ public enum MDNSMessage {
         (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
     }
 
-    /// Reads a name, compressed or not (RFC 1035 §4.1.4), in the form of ``encode(_:)``; `nil` for a broken one. Pointers
-    /// lead only backwards, so that every chain ends.
+    /// Reads a name, compressed or not (RFC 1035 §4.1.4), in the form of ``encode(_:)``; `nil` for a broken one.
+    /// Pointers lead only backwards, so that every chain ends.
     static func readName(_ reader: inout ByteReader, _ message: RawSpan) throws(WireError) -> [UInt8]? {
         var name: [UInt8] = []
         var limit = reader.offset

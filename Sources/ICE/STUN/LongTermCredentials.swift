@@ -8,8 +8,8 @@ public struct LongTermCredentials: Hashable, Sendable {
     /// The password.
     public var password: String
 
-    /// Credentials from their parts. Both are taken as they are: what OpaqueString (RFC 8265 §4.2) would change is the caller's to
-    /// prepare.
+    /// Credentials from their parts. Both are taken as they are: what OpaqueString (RFC 8265 §4.2) would change is the
+    /// caller's to prepare.
     public init(username: String, password: String) {
         self.username = username
         self.password = password

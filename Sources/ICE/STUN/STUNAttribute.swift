@@ -6,7 +6,8 @@
 //  +-------------------------------+-------------------------------+
 //  |             Value, padded with 0 to 3 bytes                ....
 
-/// A type and a value inside a STUN message. The length excludes padding; on the wire values start at multiples of four.
+/// A type and a value inside a STUN message. The length excludes padding; on the wire values start at multiples of
+/// four.
 public struct STUNAttribute: Hashable, Sendable {
     /// What the value means.
     public var kind: Kind

@@ -13,8 +13,9 @@ internal import Wire
 
 /// A STUN message (RFC 8489): a class, a method, a transaction and attributes.
 ///
-/// The attributes held are those that count: what stands behind MESSAGE-INTEGRITY is left out on reading (RFC 8489 §14.5),
-/// and the integrity attributes and FINGERPRINT are written by ``encoded(integrity:fingerprint:)`` and never held.
+/// The attributes held are those that count: what stands behind MESSAGE-INTEGRITY is left out on reading (RFC 8489
+/// §14.5), and the integrity attributes and FINGERPRINT are written by ``encoded(integrity:fingerprint:)`` and never
+/// held.
 public struct STUNMessage: Hashable, Sendable {
     /// What a message is within its transaction.
     public enum Class: UInt16, Sendable, Hashable {

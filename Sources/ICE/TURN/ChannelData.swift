@@ -19,8 +19,8 @@ public enum ChannelData {
         bytes.byte(at: 0).map { (64...79).contains($0) } ?? false
     }
 
-    /// Reads a message: its channel and where its data lies. `nil` for another kind, and for one that is cut short; bytes
-    /// behind the data are padding.
+    /// Reads a message: its channel and where its data lies. `nil` for another kind, and for one that is cut short;
+    /// bytes behind the data are padding.
     public static func read(_ bytes: RawSpan) -> (channel: UInt16, data: Range<Int>)? {
         guard let channel = bytes.uint16(at: 0), let length = bytes.uint16(at: 2), numbers.contains(channel),
             headerLength + Int(length) <= bytes.byteCount

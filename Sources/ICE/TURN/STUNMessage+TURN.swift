@@ -27,8 +27,8 @@ extension STUNMessage {
         }
     }
 
-    /// The features that the nonce of a response tells, where they are none that the response then lacks. RFC 8489 §9.2.5 has
-    /// a client stop there: somebody took PASSWORD-ALGORITHMS out.
+    /// The features that the nonce of a response tells, where they are none that the response then lacks. RFC 8489
+    /// §9.2.5 has a client stop there: somebody took PASSWORD-ALGORITHMS out.
     var lacksToldAlgorithms: Bool {
         guard let nonce = first(.nonce), let features = STUNSecurityFeatures(nonce: nonce) else { return false }
         return features.contains(.passwordAlgorithms) && first(.passwordAlgorithms) == nil
@@ -47,8 +47,8 @@ struct TURNDataIndication {
     /// The first two bytes of a Data indication.
     static let wireType = STUNMessage(.indication, .data, transactionID: STUNTransactionID(high: 0, low: 0)).wireType
 
-    /// Reads an indication; `nil` for anything else, for one without a peer or without both data and ICMP, and for one that has
-    /// something that must be understood and is not.
+    /// Reads an indication; `nil` for anything else, for one without a peer or without both data and ICMP, and for one
+    /// that has something that must be understood and is not.
     init?(_ bytes: RawSpan) {
         guard bytes.uint16(at: 0) == Self.wireType, let header = try? STUNMessage.Header(bytes) else { return nil }
         var peer: SocketAddress?

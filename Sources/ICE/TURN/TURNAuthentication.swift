@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// first request, bare ──401: realm, nonce──▶ every request with user, realm, nonce and proof ──438: nonce──▶ the same, again
+// first request, bare ──401: realm, nonce──▶ every request with user, realm, nonce and proof ──438: nonce──▶ the same,
+// again
 //                                                                                            RFC 8489 §9.2
 
 /// The client's side of long-term credentials toward one server: what the server told, and what requests need for it.

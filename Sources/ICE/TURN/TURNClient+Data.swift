@@ -3,7 +3,8 @@ public import Wire
 
 // Peers' data in both directions. Inbound it is told where it lies, outbound a header is written in front of it.
 extension TURNClient {
-    /// The most bytes by which data grows on its way to the server once a channel is bound: the header, and padding on streams.
+    /// The most bytes by which data grows on its way to the server once a channel is bound: the header, and padding on
+    /// streams.
     public static let channelOverhead = ChannelData.headerLength
 
     // MARK: - Receiving
@@ -47,8 +48,8 @@ extension TURNClient {
             counters.dropped += 1
             return .dropped
         }
-        // RFC 8656 §11.4: somebody may have tricked the server into permissions that we did not ask for. An answer to our request may
-        // have been overtaken by data.
+        // RFC 8656 §11.4: somebody may have tricked the server into permissions that we did not ask for. An answer to
+        // our request may have been overtaken by data.
         guard let index = permission(of: indication.peer.ip), permissions[index].state != .refused else {
             counters.notPermitted += 1
             return .dropped
@@ -65,8 +66,8 @@ extension TURNClient {
 
     // MARK: - Sending
 
-    /// Sends a message to a peer through the server: on its channel, else in an indication, which waits for the permission if need
-    /// be. A peer that is not permitted gets nothing.
+    /// Sends a message to a peer through the server: on its channel, else in an indication, which waits for the
+    /// permission if need be. A peer that is not permitted gets nothing.
     public mutating func send(_ payload: [UInt8], to peer: SocketAddress, now: Timestamp) {
         clock = max(clock, now)
         if let number = channel(to: peer) {
@@ -90,8 +91,8 @@ extension TURNClient {
         }
     }
 
-    /// Writes packets for a peer as the server wants them, one after the other, for a driver that sends them all at once. Nothing
-    /// is written for a peer that is not permitted.
+    /// Writes packets for a peer as the server wants them, one after the other, for a driver that sends them all at
+    /// once. Nothing is written for a peer that is not permitted.
     public mutating func wrap(_ packets: borrowing PacketBuffer, to peer: SocketAddress, into out: inout PacketBuffer) {
         if let number = channel(to: peer) {
             counters.bytesSent &+= UInt64(packets.byteCount)

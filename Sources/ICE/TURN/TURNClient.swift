@@ -8,11 +8,11 @@ public import Wire
 // send: ChannelData where a channel is bound, else a Send indication                              §11, §12
 // Refresh a minute before the end; release ─▶ Refresh with lifetime 0 ─▶ .ended                   §8
 
-/// A client of one TURN server over one transport (RFC 8656), as a value without I/O: one allocation, its permissions and its
-/// channels.
+/// A client of one TURN server over one transport (RFC 8656), as a value without I/O: one allocation, its permissions
+/// and its channels.
 ///
-/// Messages come whole: datagrams as they are, those of a stream as ``TURNStreamReader`` cuts them. After every call of a
-/// mutating method ``nextOutput()`` is asked until it answers ``Output/wait(until:)``.
+/// Messages come whole: datagrams as they are, those of a stream as ``TURNStreamReader`` cuts them. After every call of
+/// a mutating method ``nextOutput()`` is asked until it answers ``Output/wait(until:)``.
 public struct TURNClient: Sendable {
     /// How far a client has come.
     public enum State: Hashable, Sendable {
@@ -42,8 +42,9 @@ public struct TURNClient: Sendable {
 
     /// What a client reports.
     public enum Event: Hashable, Sendable {
-        /// A socket or stream toward a server is wanted; ``TURNClient/connected(now:)`` says that it is there. `name` is the one
-        /// that a certificate must be for. Where `isFresh` the local address must be one that was not used before.
+        /// A socket or stream toward a server is wanted; ``TURNClient/connected(now:)`` says that it is there. `name`
+        /// is the one that a certificate must be for. Where `isFresh` the local address must be one that was not used
+        /// before.
         case connect(SocketAddress, name: String?, isFresh: Bool)
         /// The server gave its first answer.
         case answered
@@ -116,8 +117,8 @@ public struct TURNClient: Sendable {
     var authentication: TURNAuthentication
     var requests: [Request] = []
     var permissions: [Permission] = []
-    /// The channel at index n has the number 0x4000 + n for as long as the allocation lives, so that neither a number nor a peer
-    /// ever gets another partner (RFC 8656 §12 asks for five minutes between).
+    /// The channel at index n has the number 0x4000 + n for as long as the allocation lives, so that neither a number
+    /// nor a peer ever gets another partner (RFC 8656 §12 asks for five minutes between).
     var channels: [Channel] = []
     var timing = Timing()
     var visited: [SocketAddress] = []
@@ -279,7 +280,8 @@ public struct TURNClient: Sendable {
         report(.connect(address, name: name, isFresh: isFresh))
     }
 
-    /// Sends the request that deletes the allocation, and forgets the rest. Where that is not our wish the end is told at once.
+    /// Sends the request that deletes the allocation, and forgets the rest. Where that is not our wish the end is told
+    /// at once.
     mutating func abandon(because reason: TURNFailure? = nil) {
         forget()
         state = .releasing

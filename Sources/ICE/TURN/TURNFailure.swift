@@ -53,8 +53,8 @@ public enum TURNFailure: Error, Hashable, Sendable {
     /// Any other error.
     case refused(code: Int)
 
-    /// How long to leave the server alone, where the RFC says: 2 minutes after 437, 1 minute after 486 and 508 (RFC 8656
-    /// §7.4).
+    /// How long to leave the server alone, where the RFC says: 2 minutes after 437, 1 minute after 486 and 508 (RFC
+    /// 8656 §7.4).
     public var pause: Duration? {
         switch self {
         case .allocationMismatch: .seconds(120)

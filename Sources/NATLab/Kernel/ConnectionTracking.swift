@@ -4,8 +4,8 @@ import Wire
 
 /// The kernel's table of connections.
 enum ConnectionTracking {
-    /// linux/netlink.h and linux/netfilter/nfnetlink.h: the family of sockets, the subsystem's number beside the message's
-    /// (IPCTNL_MSG_CT_DELETE), and flags (NLM_F_REQUEST, NLM_F_ACK).
+    /// linux/netlink.h and linux/netfilter/nfnetlink.h: the family of sockets, the subsystem's number beside the
+    /// message's (IPCTNL_MSG_CT_DELETE), and flags (NLM_F_REQUEST, NLM_F_ACK).
     private static let netfilter: Int32 = 12
     private static let deleteMessage: UInt16 = 1 << 8 | 2
     private static let flags: UInt16 = 1 | 4

@@ -3,8 +3,8 @@ import CNATLab
 import Glibc
 import Wire
 
-/// A cable between two namespaces that delays and loses: two TAP devices, and a thread that carries frames from one to the
-/// other through emulated links.
+/// A cable between two namespaces that delays and loses: two TAP devices, and a thread that carries frames from one to
+/// the other through emulated links.
 final class KernelLink: Sendable {
     private let descriptors: (inner: Int32, outer: Int32)
     private let carrier: PacketCarrier

@@ -39,7 +39,8 @@ extension KernelNetwork {
         public init() {}
     }
 
-    /// What crossed the public segment since the network was made, or since ``resetTraffic()``, in the order of its ends.
+    /// What crossed the public segment since the network was made, or since ``resetTraffic()``, in the order of its
+    /// ends.
     public func publicTraffic() throws -> [KernelFlow] { try traffic(of: NetworkPlan.publicNode) }
 
     /// What crossed the segment behind a NAT or firewall.
@@ -50,8 +51,8 @@ extension KernelNetwork {
         return try NFTListing.flows(text).sorted { "\($0)" < "\($1)" }
     }
 
-    /// Forgets what crossed segments and what boxes counted; mappings and permissions stay. With names, on the public segment and
-    /// at these boxes alone.
+    /// Forgets what crossed segments and what boxes counted; mappings and permissions stay. With names, on the public
+    /// segment and at these boxes alone.
     public func resetTraffic(boxes names: [String]? = nil) throws {
         for (index, node) in plan.nodes.enumerated() where node.segmentAddress != nil {
             if let names, index != NetworkPlan.publicNode, !names.contains(node.name) { continue }
@@ -85,8 +86,8 @@ extension KernelNetwork {
         return paths
     }
 
-    /// Writes packets to a file as libpcap does, until what is answered gets SIGINT: those on the public segment, behind a NAT or
-    /// firewall (by its name), or at a host's interface. Runs tcpdump.
+    /// Writes packets to a file as libpcap does, until what is answered gets SIGINT: those on the public segment,
+    /// behind a NAT or firewall (by its name), or at a host's interface. Runs tcpdump.
     public func capture(at place: String = "public", to path: String) throws -> KernelProgram {
         guard let index = plan.nodes.firstIndex(where: { $0.name == place }) else {
             throw Failure("nothing is called \(place)")
@@ -157,8 +158,8 @@ extension KernelNetwork {
         return report
     }
 
-    /// Forgets every mapping and permission of a box, as one does that was switched off and on: what its hosts send next
-    /// gets new external ports where they are not preserved.
+    /// Forgets every mapping and permission of a box, as one does that was switched off and on: what its hosts send
+    /// next gets new external ports where they are not preserved.
     public func rebind(box name: String) throws {
         let index = try index(ofBox: name)
         // Rules are loaded anew, and with no entries left connection tracking has nothing to go on with.

@@ -3,12 +3,12 @@ import Glibc
 import NetIO
 public import Wire
 
-/// A network of the kernel's own namespaces: hosts, the NATs and firewalls that profiles describe, and between them a public
-/// segment with a server that has two addresses.
+/// A network of the kernel's own namespaces: hosts, the NATs and firewalls that profiles describe, and between them a
+/// public segment with a server that has two addresses.
 ///
 /// Addresses are those of documentation (203.0.113.0/24 outside), and nothing of it reaches the network of the machine.
-/// Nothing outlives this process either, however it ends: namespaces and devices have no names that could be left behind, and
-/// what runs in them is ended.
+/// Nothing outlives this process either, however it ends: namespaces and devices have no names that could be left
+/// behind, and what runs in them is ended.
 ///
 ///     let network = try KernelNetwork([.init(.behind(profile, "home", [.host("a")])), .init(.host("b"))])
 ///     let program = try network.run("dreamer", ["nat", "probe"], at: network.host("a"))
@@ -97,8 +97,8 @@ public final class KernelNetwork: Sendable {
     private let programs: NamespacePrograms
 
     /// Makes a network of these sites. With IPv6, the server and hosts without a box before them have addresses of both
-    /// kinds; those behind one never do, so that it decides which way they find. `coreHops` routers lie between any two on the
-    /// public segment: what a packet with a low TTL does not reach.
+    /// kinds; those behind one never do, so that it decides which way they find. `coreHops` routers lie between any two
+    /// on the public segment: what a packet with a low TTL does not reach.
     ///
     /// Throws ``KernelLabError`` or ``Failure`` where the machine does not let us (``obstacle``), and
     /// ``NFTRules/Unsupported`` where the kernel cannot follow a profile.

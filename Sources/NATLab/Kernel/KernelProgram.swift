@@ -37,7 +37,8 @@ public final class KernelProgram {
     /// Whether the guard was told of it.
     private let isGuarded: Bool
 
-    /// Starts a program in a namespace, searched for where commands are, and where those of the system's administrator are.
+    /// Starts a program in a namespace, searched for where commands are, and where those of the system's administrator
+    /// are.
     ///
     /// `environment` is added to this process's. What is in `inputText` is its whole standard input; without it there is
     /// ``send(_:)``.

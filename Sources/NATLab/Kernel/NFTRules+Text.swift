@@ -2,7 +2,8 @@
 import ICE
 import Wire
 
-/// The text of the rules. `nft` wants a match on the protocol in every rule that speaks of ports, and so most begin with one.
+/// The text of the rules. `nft` wants a match on the protocol in every rule that speaks of ports, and so most begin
+/// with one.
 extension NFTRules {
     static func text(_ profile: NATProfile, _ addresses: [IPAddress], _ inside: [IPAddress]) -> String {
         let body =
@@ -96,8 +97,8 @@ extension NFTRules {
             ])
     }
 
-    /// What the box itself answers: nothing but echo requests. Without filtering of its own it is as Linux is by itself,
-    /// and only counts what comes.
+    /// What the box itself answers: nothing but echo requests. Without filtering of its own it is as Linux is by
+    /// itself, and only counts what comes.
     private static func own(_ profile: NATProfile) -> [String] {
         if profile.kind == .nat, !filters(profile) {
             let rule = "meta l4proto udp update @dropped { \(End.source.key) . \(End.destination.key) }"
@@ -238,8 +239,8 @@ extension NFTRules {
         let target = "snat ip to \(addresses[index])"
         var any = ["meta l4proto udp \(target):\(range) fully-random"]
         if profile.preservesParity {
-            // Which port is used nobody checks where one is named. Turning some bits over gives each port another, of its
-            // parity, and none twice; only hosts that choose among few ports meet the table.
+            // Which port is used nobody checks where one is named. Turning some bits over gives each port another, of
+            // its parity, and none twice; only hosts that choose among few ports meet the table.
             any = tabled(profile, target, ports, counting: "random")
             if ports.contains(upperHalf.lowerBound), ports.contains(upperHalf.upperBound) {
                 let usual = "udp sport \(upperHalf.lowerBound)-\(upperHalf.upperBound)"
@@ -259,8 +260,8 @@ extension NFTRules {
             if stepsUp(profile) {
                 let usual = "udp sport \(ladderPorts.lowerBound)-\(ladderPorts.upperBound)"
                 rules += (1..<ladderSteps).map { step in
-                    // Noted at once: where another connection has the port toward the same end, this packet is lost, and the
-                    // next one takes the next step.
+                    // Noted at once: where another connection has the port toward the same end, this packet is lost,
+                    // and the next one takes the next step.
                     let rule = "\(usual) udp sport != @stepped\(step) update @stepped\(step) { udp sport }"
                     return "\(rule) ct mark set ct mark | \(step) \(target):udp sport map @step\(step)"
                 }
@@ -307,7 +308,8 @@ extension NFTRules {
         let udp = "meta l4proto udp"
         var rules = ["\(udp) update @sent { \(End.source.key) . \(End.destination.key) }"]
         if filters(profile) {
-            // Here the destination is the other end as seen from outside, but for what is hairpinned, which opened it before.
+            // Here the destination is the other end as seen from outside, but for what is hairpinned, which opened it
+            // before.
             let key = keys.open(own: End.source, remote: End.destination)
             rules.append("oifname \"\(outerInterface)\" \(udp) update @open { \(key) }")
         }

@@ -4,10 +4,11 @@ public import Wire
 
 /// What `nft` loads into the namespace of a NAT or firewall to make it behave as a profile says.
 ///
-/// Connection tracking does the translating. What a mapping is used again for and what is let in does not follow from it,
-/// but from sets and maps of ours, which packets from inside fill as they leave: an inbound packet is looked up in them
-/// before connection tracking sees it, so that one which is not let in leaves no trace there. (A plain `masquerade` gives
-/// such a packet an entry of its own, and what leaves later another port: that is ``NATProfile/FilteredInbound/takesPort``.)
+/// Connection tracking does the translating. What a mapping is used again for and what is let in does not follow from
+/// it, but from sets and maps of ours, which packets from inside fill as they leave: an inbound packet is looked up in
+/// them before connection tracking sees it, so that one which is not let in leaves no trace there. (A plain
+/// `masquerade` gives such a packet an entry of its own, and what leaves later another port: that is
+/// ``NATProfile/FilteredInbound/takesPort``.)
 ///
 ///                    inbound                                outbound
 ///     wan ──▶ admit ──▶ inward ──▶ across ──▶ lan ──▶ across ──▶ outward ──▶ learn ──▶ wan
@@ -34,8 +35,8 @@ public struct NFTRules: Hashable, Sendable {
     /// How many entries a set may have, each of some hundred bytes.
     static let capacity = 65_535
     /// How many ports a sequence has before it begins again: `nft` counts in the processor's byte order, and a table
-    /// turns that into ports. Two such tables are loaded in milliseconds, and in one message also by those who are root in a
-    /// user namespace only, whose messages net.core.wmem_max bounds.
+    /// turns that into ports. Two such tables are loaded in milliseconds, and in one message also by those who are root
+    /// in a user namespace only, whose messages net.core.wmem_max bounds.
     static let sequenceLength = 2048
 
     /// What the rules are made for.
@@ -47,8 +48,8 @@ public struct NFTRules: Hashable, Sendable {
     /// The rules, as `nft -f` reads them.
     public let text: String
 
-    /// Makes the rules for a NAT with these external IPv4 addresses, as many as the profile wants, and these inside, each of
-    /// which gets its share where shares are fixed. Its interfaces are called `wan` and `lan`.
+    /// Makes the rules for a NAT with these external IPv4 addresses, as many as the profile wants, and these inside,
+    /// each of which gets its share where shares are fixed. Its interfaces are called `wan` and `lan`.
     public init(_ profile: NATProfile, addresses: [IPAddress], inside: [IPAddress] = []) throws(Unsupported) {
         if let reason = NFTRules.obstacle(to: profile) {
             throw Unsupported(profile: profile.name, reason: reason)
@@ -152,8 +153,8 @@ public struct NFTRules: Hashable, Sendable {
         return result
     }
 
-    /// Where a port is taken, and mappings of one host compete for it, the next ones are found by tables of ports that lie so
-    /// much further, for hosts' usual ports: `nft` does not add.
+    /// Where a port is taken, and mappings of one host compete for it, the next ones are found by tables of ports that
+    /// lie so much further, for hosts' usual ports: `nft` does not add.
     static let ladderSteps = 8
     /// What hosts of a laboratory use for ports that they do not choose themselves.
     static let ladderPorts: ClosedRange<UInt16> = 40_000...40_499

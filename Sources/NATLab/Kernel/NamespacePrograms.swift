@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// What runs inside namespaces: a program there would keep them, and their network, alive when nobody needs them any more.
+/// What runs inside namespaces: a program there would keep them, and their network, alive when nobody needs them any
+/// more.
 struct NamespacePrograms {
     private let identities: Set<String>
 
@@ -12,7 +13,8 @@ struct NamespacePrograms {
         self.identities = identities
     }
 
-    /// Ends them by force, those that they started too. The namespaces must be open still, so that no others have their numbers.
+    /// Ends them by force, those that they started too. The namespaces must be open still, so that no others have their
+    /// numbers.
     func end() {
         guard let folder = opendir("/proc") else { return }
         defer { closedir(folder) }

@@ -6,8 +6,8 @@ import Wire
 
 /// A network namespace of the kernel: interfaces, addresses and ports of its own (network_namespaces(7)).
 ///
-/// It has no name that could be left behind: it lives as long as this object, a process or a device in it does, and goes by
-/// itself when this process ends, however it ends.
+/// It has no name that could be left behind: it lives as long as this object, a process or a device in it does, and
+/// goes by itself when this process ends, however it ends.
 public final class NetworkNamespace: Sendable {
     /// What keeps it alive.
     let descriptor: Int32
@@ -30,7 +30,8 @@ public final class NetworkNamespace: Sendable {
 
     deinit { close(descriptor) }
 
-    /// Does `body` with the calling thread in the namespace: sockets that it opens and processes that it starts belong to it.
+    /// Does `body` with the calling thread in the namespace: sockets that it opens and processes that it starts belong
+    /// to it.
     public func enter<Result>(_ body: () throws -> Result) throws -> Result {
         let home = try NetworkNamespace.home()
         defer { close(home) }
@@ -42,8 +43,8 @@ public final class NetworkNamespace: Sendable {
     /// ifOperStatus of an interface that carries packets (RFC 2863), as linux/if.h numbers it.
     private static let isUp: Int32 = 6
 
-    /// Waits until interfaces carry packets: the kernel tells that a cable has two ends in its own time, and what is sent
-    /// before is lost.
+    /// Waits until interfaces carry packets: the kernel tells that a cable has two ends in its own time, and what is
+    /// sent before is lost.
     func waitForInterfaces(_ names: [String], within limit: Duration) throws {
         let deadline = MonotonicClock.now + limit
         try enter {
@@ -85,8 +86,8 @@ public final class NetworkNamespace: Sendable {
         return descriptor
     }
 
-    /// The namespace that the calling thread is in, if the thread may come back into it: a namespace that belongs to another
-    /// user namespace can only be left.
+    /// The namespace that the calling thread is in, if the thread may come back into it: a namespace that belongs to
+    /// another user namespace can only be left.
     private static func home() throws(KernelLabError) -> Int32 {
         let descriptor = try current()
         guard cnatlab_enter_network(descriptor) == 0 else {

@@ -59,7 +59,8 @@ struct NetworkPlan {
     static let publicName = "public"
     static let serverNode = 1
 
-    /// Plans a network for these sites. Throws where names are used twice, a profile cannot be followed, or there is no room.
+    /// Plans a network for these sites. Throws where names are used twice, a profile cannot be followed, or there is no
+    /// room.
     init(_ sites: [KernelNetwork.Site], hasIPv6: Bool = false, coreHops: Int = 0) throws {
         self.hasIPv6 = hasIPv6
         self.coreHops = coreHops
@@ -223,8 +224,8 @@ extension NetworkPlan {
         return lines
     }
 
-    /// Nobody on a segment has to ask for anybody's hardware address: a lost question is asked again a second later, which
-    /// is not what is measured, and the kernel has room for a thousand answers in all namespaces together
+    /// Nobody on a segment has to ask for anybody's hardware address: a lost question is asked again a second later,
+    /// which is not what is measured, and the kernel has room for a thousand answers in all namespaces together
     /// (net.ipv4.neigh.default.gc_thresh3), but for any number that were given.
     private func neighbours(of node: Int) -> [String] {
         var lines: [String] = []

@@ -6,11 +6,11 @@ import Synchronization
 //   each program ──a process group of its own──┐
 //   this process ──"+ group", "- group"──▶ one shell ──at the end of its input──▶ ends the groups that are left
 
-/// Sees to it that no program runs on in a namespace when this process is gone, also where that was ended by force: it would keep
-/// the namespace, and its network, alive.
+/// Sees to it that no program runs on in a namespace when this process is gone, also where that was ended by force: it
+/// would keep the namespace, and its network, alive.
 ///
-/// One small shell does so for all networks of this process. It knows what runs by what it is told, and sleeps until this
-/// process ends.
+/// One small shell does so for all networks of this process. It knows what runs by what it is told, and sleeps until
+/// this process ends.
 final class ProgramGuard: Sendable {
     /// The one of this process, started with the first program.
     static let shared = ProgramGuard()
@@ -33,7 +33,8 @@ final class ProgramGuard: Sendable {
         for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
         """
 
-    /// Starts the guard, if it does not run; it belongs where the calling thread is, which must be outside of all that is made.
+    /// Starts the guard, if it does not run; it belongs where the calling thread is, which must be outside of all that
+    /// is made.
     func prepare() throws(KernelLabError) {
         try state.withLock { (state) throws(KernelLabError) in
             if !state.hasStarted { try Self.start(&state) }

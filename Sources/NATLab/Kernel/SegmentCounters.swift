@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What crossed a segment, by both ends: counted by the kernel where frames enter the segment's bridge, whatever the programs
-/// at its ends say of their paths.
+/// What crossed a segment, by both ends: counted by the kernel where frames enter the segment's bridge, whatever the
+/// programs at its ends say of their paths.
 enum SegmentCounters {
     private static let table = "bridge lab"
     private static let families = [
         (set: "flows", protocol: "ip", type: "ipv4_addr"), (set: "flows6", protocol: "ip6", type: "ipv6_addr"),
     ]
 
-    /// The rules that count, as `nft -f` reads them. A segment that stands for so many routers drops what would not come
-    /// through them, uncounted.
+    /// The rules that count, as `nft -f` reads them. A segment that stands for so many routers drops what would not
+    /// come through them, uncounted.
     static func rules(hops: Int) -> String {
         var lines = ["table \(table) {"]
         for family in families {

@@ -16,8 +16,8 @@ public struct EncounterResult: Hashable, Sendable {
 
     /// How it ended, judged by the way that data took, not by the names of candidates.
     public var outcome: Outcome
-    /// The kinds of the candidates that the offerer and the answerer took for their own ends, for example `srflx–prflx`;
-    /// empty where it failed.
+    /// The kinds of the candidates that the offerer and the answerer took for their own ends, for example
+    /// `srflx–prflx`; empty where it failed.
     public var pair = ""
     /// From the moment when both descriptions are known to both until both sides could send; `nil` where it failed.
     public var timeToConnect: Duration?
@@ -29,8 +29,8 @@ public struct EncounterResult: Hashable, Sendable {
     public var bytes = 0
     /// How many of the packets guessed ports, or left from many of them.
     public var probes = 0
-    /// A number made of every packet that was sent or arrived anywhere, with its time and addresses; 0 where nobody made it. What a
-    /// relay was sent over a stream is in it.
+    /// A number made of every packet that was sent or arrived anywhere, with its time and addresses; 0 where nobody
+    /// made it. What a relay was sent over a stream is in it.
     public var digest: UInt64 = 0
     /// What the agents decided, where they were asked to report it.
     public var trace: [Decision] = []
@@ -57,8 +57,8 @@ public struct EncounterResult: Hashable, Sendable {
 
     /// Something that stopped packets.
     public struct Cause: Hashable, Sendable {
-        /// For example "address-and-port-dependent filter at B dropped checks from 198.51.100.1:40312; its mapping has sent to
-        /// 198.51.100.1:51022 alone".
+        /// For example "address-and-port-dependent filter at B dropped checks from 198.51.100.1:40312; its mapping has
+        /// sent to 198.51.100.1:51022 alone".
         public var text: String
         /// How many packets it stopped.
         public var packets: Int

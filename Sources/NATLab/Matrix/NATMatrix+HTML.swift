@@ -2,8 +2,8 @@
 internal import Wire
 
 extension NATMatrix {
-    /// A page that needs nothing else: the matrices as heat maps, what a cell says under the pointer, and for one pair the
-    /// packets as a sequence diagram.
+    /// A page that needs nothing else: the matrices as heat maps, what a cell says under the pointer, and for one pair
+    /// the packets as a sequence diagram.
     public static func page(_ matrices: [NATMatrix], diagram: SequenceDiagram? = nil) -> String {
         let title = matrices.first?.title ?? "NAT matrix"
         var html = """

@@ -40,8 +40,8 @@ extension NATMatrix {
     /// One line a pair, with a line of names before them (RFC 4180).
     public var csv: String { csv(with: nil, "", hasNames: true) }
 
-    /// The same with one more column in front that has the same value in each line, for several matrices in one file; with or
-    /// without the line of names.
+    /// The same with one more column in front that has the same value in each line, for several matrices in one file;
+    /// with or without the line of names.
     public func csv(with column: String?, _ value: String, hasNames: Bool) -> String {
         func quoted(_ text: String) -> String {
             guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }

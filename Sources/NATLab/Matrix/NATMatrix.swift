@@ -36,7 +36,8 @@ public struct NATMatrix: Hashable, Sendable {
 }
 
 extension EncounterResult {
-    /// What stands in a cell: the time to connect in milliseconds, `R` before it where data was relayed, `–` for a failure.
+    /// What stands in a cell: the time to connect in milliseconds, `R` before it where data was relayed, `–` for a
+    /// failure.
     var cell: String {
         guard outcome != .failed, let timeToConnect else { return "–" }
         let milliseconds = (timeToConnect.nanoseconds + 500_000) / 1_000_000

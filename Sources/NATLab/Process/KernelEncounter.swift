@@ -50,7 +50,8 @@ public struct KernelEncounter {
     private let answerer: Side
     private let configuration: Configuration
 
-    /// How long the way of data is watched: agents send 1200 bytes every 10 ms, of which checks that still go on are few.
+    /// How long the way of data is watched: agents send 1200 bytes every 10 ms, of which checks that still go on are
+    /// few.
     private static let watch = Duration.milliseconds(100)
 
     /// An encounter that has not taken place.

@@ -2,7 +2,8 @@
 
 /// Has agents meet behind every pair of boxes, in namespaces of the kernel.
 public final class KernelMatrix {
-    /// The network of all pairs: for each profile a host that offers and one that answers, each behind a box of its own.
+    /// The network of all pairs: for each profile a host that offers and one that answers, each behind a box of its
+    /// own.
     public let network: KernelNetwork
     private let profiles: [NATProfile]
 
@@ -15,16 +16,16 @@ public final class KernelMatrix {
             })
     }
 
-    /// Begins to capture what two hosts send and receive: the one that offers behind the first profile, and the one that
-    /// answers behind the second.
+    /// Begins to capture what two hosts send and receive: the one that offers behind the first profile, and the one
+    /// that answers behind the second.
     public func capture(_ row: Int, _ column: Int) throws -> SegmentCapture {
         try SegmentCapture(
             of: network,
             before: [network.host("\(profiles[row].name)-a"), network.host("\(profiles[column].name)-b")])
     }
 
-    /// Has two programs meet behind two of the profiles, so many times; what is answered has the medians of those times that
-    /// ended as most did.
+    /// Has two programs meet behind two of the profiles, so many times; what is answered has the medians of those times
+    /// that ended as most did.
     public func measure(
         _ row: Int, _ column: Int, _ program: AgentProgram, _ configuration: KernelEncounter.Configuration,
         repetitions: Int = 1
@@ -41,7 +42,8 @@ public final class KernelMatrix {
 }
 
 extension EncounterResult {
-    /// The one whose time is in the middle, of those that ended as most did, with the medians of what took time. Not empty.
+    /// The one whose time is in the middle, of those that ended as most did, with the medians of what took time. Not
+    /// empty.
     public static func median(of results: [EncounterResult]) -> EncounterResult {
         let outcomes: [Outcome] = [.direct, .relayed, .failed]
         let counts = outcomes.map { outcome in results.count { $0.outcome == outcome } }

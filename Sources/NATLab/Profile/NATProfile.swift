@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ICE
 
-/// One NAT or firewall between a host and the public network, in the terms of RFC 4787: what a simulation builds on virtual
-/// time, a laboratory in the kernel, and what probing a real network finds out.
+/// One NAT or firewall between a host and the public network, in the terms of RFC 4787: what a simulation builds on
+/// virtual time, a laboratory in the kernel, and what probing a real network finds out.
 public struct NATProfile: Hashable, Sendable {
     /// How it is called in tables; letters, digits and hyphens.
     public var name: String
@@ -40,8 +40,8 @@ public struct NATProfile: Hashable, Sendable {
     /// How many sessions, pairs of an inner address with port and a destination, it remembers at most; where it filters
     /// nothing, how many mappings. What would make one more is dropped.
     public var maximumSessions = 65_536
-    /// The boxes further out, the next one first: a home router behind an operator's NAT has one. Those of the boxes in it
-    /// are of no meaning.
+    /// The boxes further out, the next one first: a home router behind an operator's NAT has one. Those of the boxes in
+    /// it are of no meaning.
     public var outer: [NATProfile] = []
 
     /// What kind of box it is.
@@ -66,7 +66,8 @@ public struct NATProfile: Hashable, Sendable {
         case otherAddress = "other-address"
         /// The mapping that has the port ends.
         case overriding = "override"
-        /// Both mappings have it ("port overloading", which RFC 4787 REQ-3 forbids); answers find their way by filtering.
+        /// Both mappings have it ("port overloading", which RFC 4787 REQ-3 forbids); answers find their way by
+        /// filtering.
         case overloading = "overload"
     }
 
@@ -92,8 +93,9 @@ public struct NATProfile: Hashable, Sendable {
     public enum FilteredInbound: String, Hashable, Sendable, CaseIterable {
         /// Nothing.
         case dropped
-        /// It takes the port for itself: what leaves from inside to its source later gets another port. That is what Linux
-        /// does where masquerading has no filter before it, as the packet gets an entry of its own in the table of connections.
+        /// It takes the port for itself: what leaves from inside to its source later gets another port. That is what
+        /// Linux does where masquerading has no filter before it, as the packet gets an entry of its own in the table
+        /// of connections.
         case takesPort = "takes-port"
         /// It ends the mapping.
         case endsMapping = "ends-mapping"

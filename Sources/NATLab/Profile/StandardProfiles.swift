@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ICE
 
-// The classes of RFC 3489 in the terms of RFC 4787: "full cone" is EI/EI, "restricted cone" EI/AD, "port restricted cone"
-// EI/APD, "symmetric" APD/APD. They say nothing of ports, which decide whether a symmetric NAT can be met all the same.
+// The classes of RFC 3489 in the terms of RFC 4787: "full cone" is EI/EI, "restricted cone" EI/AD, "port restricted
+// cone" EI/APD, "symmetric" APD/APD. They say nothing of ports, which decide whether a symmetric NAT can be met all the
+// same.
 
 extension NATProfile {
     /// A public address and nothing in the way: a server, or a host with a bridged modem.
@@ -13,8 +14,8 @@ extension NATProfile {
         return profile
     }()
 
-    /// Lets anybody in once a port is open: routers with "full cone NAT" or a "NAT type: open" switch, and hosts that have
-    /// their port mapped by UPnP or PCP.
+    /// Lets anybody in once a port is open: routers with "full cone NAT" or a "NAT type: open" switch, and hosts that
+    /// have their port mapped by UPnP or PCP.
     public static let fullCone = NATProfile("full-cone", mapping: .endpointIndependent, filtering: .endpointIndependent)
 
     /// Lets in whatever address was sent to, from any of its ports: older routers of many makers, some operators' NATs.
@@ -29,8 +30,8 @@ extension NATProfile {
         return profile
     }()
 
-    /// Chooses another port, even for even and odd for odd: made with RTP and RTCP in mind (RFC 4787 §4.2.2), as in some
-    /// operators' and business routers.
+    /// Chooses another port, even for even and odd for odd: made with RTP and RTCP in mind (RFC 4787 §4.2.2), as in
+    /// some operators' and business routers.
     public static let portRestrictedParity: NATProfile = {
         var profile = NATProfile(
             "port-restricted-parity", mapping: .endpointIndependent, filtering: .addressAndPortDependent,
@@ -39,8 +40,8 @@ extension NATProfile {
         return profile
     }()
 
-    /// Has a mapping for each destination, and the first of them keeps the port: old BSD and firewall appliances that keep
-    /// a port where they can.
+    /// Has a mapping for each destination, and the first of them keeps the port: old BSD and firewall appliances that
+    /// keep a port where they can.
     public static let symmetricPreserving: NATProfile = {
         var profile = NATProfile(
             "symmetric-preserving", mapping: .addressAndPortDependent, filtering: .addressAndPortDependent)
@@ -54,8 +55,8 @@ extension NATProfile {
         "symmetric-sequential", mapping: .addressAndPortDependent, filtering: .addressAndPortDependent,
         allocation: .sequential)
 
-    /// Has a mapping for each destination, with ports at random: `masquerade fully-random` of Linux, the BSDs' `pf`, cloud
-    /// providers' NAT gateways, most firewalls of companies.
+    /// Has a mapping for each destination, with ports at random: `masquerade fully-random` of Linux, the BSDs' `pf`,
+    /// cloud providers' NAT gateways, most firewalls of companies.
     public static let symmetricRandom = NATProfile(
         "symmetric-random", mapping: .addressAndPortDependent, filtering: .addressAndPortDependent, allocation: .random)
 
@@ -63,14 +64,14 @@ extension NATProfile {
     public static let symmetricAddress = NATProfile(
         "symmetric-ad", mapping: .addressDependent, filtering: .addressAndPortDependent, allocation: .random)
 
-    /// Has a mapping for each destination, but lets anybody into each of them: static port forwarding with a random source,
-    /// as some virtual machines' networks and containers do.
+    /// Has a mapping for each destination, but lets anybody into each of them: static port forwarding with a random
+    /// source, as some virtual machines' networks and containers do.
     public static let symmetricOpen = NATProfile(
         "symmetric-open", mapping: .addressAndPortDependent, filtering: .endpointIndependent, allocation: .random)
 
     /// Linux masquerading and nothing else: a packet from a stranger gets an entry in the table of connections although
-    /// nobody takes it, and what is sent to that stranger later gets another port. Naive laboratories, containers' hosts,
-    /// hand-made routers.
+    /// nobody takes it, and what is sent to that stranger later gets another port. Naive laboratories, containers'
+    /// hosts, hand-made routers.
     public static let leaky: NATProfile = {
         var profile = NATProfile("leaky", mapping: .endpointIndependent, filtering: .addressAndPortDependent)
         profile.portConflict = .randomPort
@@ -78,8 +79,8 @@ extension NATProfile {
         return profile
     }()
 
-    /// An operator's NAT as RFC 6888 wants it: several external addresses, of which a subscriber keeps one, and a block of
-    /// contiguous ports for each, so that the log is short.
+    /// An operator's NAT as RFC 6888 wants it: several external addresses, of which a subscriber keeps one, and a block
+    /// of contiguous ports for each, so that the log is short.
     public static let carrierPairedRange: NATProfile = {
         var profile = NATProfile(
             "cgn-paired-range", mapping: .endpointIndependent, filtering: .addressDependent, allocation: .random)

@@ -9,8 +9,8 @@ internal import Wire
 
 /// Two ICE agents that try to meet on virtual time, each behind the boxes of a profile, with a server beside them.
 ///
-/// The agents and the server, which is a relay where that is wanted, are those that ship. The same configuration and profiles give
-/// the same packets.
+/// The agents and the server, which is a relay where that is wanted, are those that ship. The same configuration and
+/// profiles give the same packets.
 public struct Encounter: Sendable {
     /// What holds for an encounter beside the two profiles.
     public struct Configuration: Sendable {
@@ -24,8 +24,8 @@ public struct Encounter: Sendable {
         public var signallingDelay = Duration.zero
         /// How the agents reach the server as a relay; not at all where empty.
         public var relays: [TURNServer.Transport] = []
-        /// Whether each agent knows what its own NAT does and the other's, and helps itself with predicted ports and opening
-        /// packets.
+        /// Whether each agent knows what its own NAT does and the other's, and helps itself with predicted ports and
+        /// opening packets.
         public var knowsNATs = true
         /// Whether both agents let a direct pair take the place of a relayed one.
         public var renominates = true
@@ -54,8 +54,8 @@ public struct Encounter: Sendable {
         self.configuration = configuration
     }
 
-    /// Has it take place. Where it fails, or takes a relay, it is repeated with every packet looked at, so that the result can say
-    /// why.
+    /// Has it take place. Where it fails, or takes a relay, it is repeated with every packet looked at, so that the
+    /// result can say why.
     public func run() -> EncounterResult {
         var result = attempt(isObserving: configuration.recordsSteps).result
         if result.outcome != .direct, !configuration.recordsSteps { result = attempt(isObserving: true).result }
@@ -71,8 +71,8 @@ public struct Encounter: Sendable {
         attempt(isObserving: true)
     }
 
-    /// How many ports are predicted where they follow each other: as many as a STUN server, a relay, candidates of the host and
-    /// a neighbour may take in between.
+    /// How many ports are predicted where they follow each other: as many as a STUN server, a relay, candidates of the
+    /// host and a neighbour may take in between.
     static let predictedPorts = 8
     /// Past two boxes of one's own, and not through the public network.
     static let openingHopLimit: UInt8 = 4
@@ -97,8 +97,8 @@ public struct Encounter: Sendable {
         return (result, network.takeObservations(), network)
     }
 
-    /// What stopped packets, the most frequent first; but before those for addresses that nobody outside can reach, which say the
-    /// least, come all others.
+    /// What stopped packets, the most frequent first; but before those for addresses that nobody outside can reach,
+    /// which say the least, come all others.
     private static func causes(in network: VirtualNetwork) -> [EncounterResult.Cause] {
         let all = DropSummary.all(in: network.observations)
         let telling = all.filter { $0.cause.kind != .noRoute } + all.filter { $0.cause.kind == .noRoute }

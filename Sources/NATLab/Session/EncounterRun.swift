@@ -149,7 +149,8 @@ final class EncounterRun {
 }
 
 extension NATProfile {
-    /// What the boxes do together, as the agents tell each other: on each count the least friendly one. `nil` where no UDP passes.
+    /// What the boxes do together, as the agents tell each other: on each count the least friendly one. `nil` where no
+    /// UDP passes.
     var overallBehavior: NATBehavior? {
         var overall = NATBehavior(mapping: .endpointIndependent, filtering: .endpointIndependent)
         for box in [self] + outer {

@@ -2,8 +2,8 @@
 internal import ICE
 internal import Wire
 
-/// One side of an encounter: an ICE agent on a host of a virtual network, its sockets and streams, and the data that it sends
-/// once it may.
+/// One side of an encounter: an ICE agent on a host of a virtual network, its sockets and streams, and the data that it
+/// sends once it may.
 final class LabAgent {
     let host: VirtualNetwork.HostID
     /// What stands for it in results: A or B.
@@ -41,7 +41,8 @@ final class LabAgent {
     private static let firstFurtherPort: UInt16 = 50_001
     private static let dataInterval = Duration.milliseconds(200)
 
-    /// The payload of data. Its first byte is one of DTLS (RFC 7983 §7), the second tells whether the sender's choice is made.
+    /// The payload of data. Its first byte is one of DTLS (RFC 7983 §7), the second tells whether the sender's choice
+    /// is made.
     private static func data(isFinal: Bool) -> [UInt8] {
         [22, isFinal ? 1 : 0] + [UInt8](repeating: 22, count: 98)
     }

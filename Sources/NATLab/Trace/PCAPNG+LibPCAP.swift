@@ -12,8 +12,8 @@ extension PCAPNG {
     /// (draft-ietf-opsawg-pcap §4).
     private static let magics: [UInt32: Int64] = [0xA1B2_C3D4: 1000, 0xA1B2_3C4D: 1]
 
-    /// Adds the IP packets of a file that libpcap wrote on a host of the same order of bytes, as seen at one place; frames
-    /// of other protocols are left out, and what is cut off at the end. Throws where it is no such file.
+    /// Adds the IP packets of a file that libpcap wrote on a host of the same order of bytes, as seen at one place;
+    /// frames of other protocols are left out, and what is cut off at the end. Throws where it is no such file.
     public mutating func add(libpcap file: [UInt8], at place: String) throws {
         var reader = ByteReader(file.span.bytes)
         guard let magic = try? reader.readUInt32LE(), let unit = Self.magics[magic], (try? reader.skip(16)) != nil,

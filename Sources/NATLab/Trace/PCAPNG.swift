@@ -10,10 +10,11 @@ public import Wire
 //   | options: code, length, value padded, ..., 0, 0                |
 //   | total length again                                            |
 
-/// A capture file in the pcapng format, which Wireshark opens: UDP datagrams at named places, each with an optional comment.
+/// A capture file in the pcapng format, which Wireshark opens: UDP datagrams at named places, each with an optional
+/// comment.
 ///
-/// Files hold whole IP packets without a link layer. Their headers are made from addresses, with right checksums. Secrets of
-/// DTLS must stand before the packets that they decrypt.
+/// Files hold whole IP packets without a link layer. Their headers are made from addresses, with right checksums.
+/// Secrets of DTLS must stand before the packets that they decrypt.
 ///
 ///     var capture = PCAPNG(application: "dreamer")
 ///     let router = capture.addInterface("router, outside")
@@ -125,7 +126,8 @@ public struct PCAPNG: Sendable {
         append(.enhancedPacket, body)
     }
 
-    /// Takes away what is there so far, to be written behind what was taken before: so that a long capture stays small here.
+    /// Takes away what is there so far, to be written behind what was taken before: so that a long capture stays small
+    /// here.
     public mutating func takeBytes() -> [UInt8] {
         defer { bytes = [] }
         return bytes

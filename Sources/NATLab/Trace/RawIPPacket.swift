@@ -6,8 +6,8 @@ enum RawIPPacket {
     /// RFC 768: UDP's number among the protocols above IP.
     private static let protocolNumber: UInt8 = 17
 
-    /// A datagram as an IPv4 (RFC 791) or IPv6 (RFC 8200) packet with a UDP header (RFC 768), checksums included. A payload
-    /// that IP cannot carry is cut short.
+    /// A datagram as an IPv4 (RFC 791) or IPv6 (RFC 8200) packet with a UDP header (RFC 768), checksums included. A
+    /// payload that IP cannot carry is cut short.
     static func udp(_ datagram: Datagram, timeToLive: UInt8) -> [UInt8] {
         let isV6 = datagram.source.ip.family == .v6
         let headers = isV6 ? 48 : 28

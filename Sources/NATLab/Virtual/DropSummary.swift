@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Wire
 
-/// Packets that ended at one place for one cause, with one pair of addresses: what a failed connection is explained with.
+/// Packets that ended at one place for one cause, with one pair of addresses: what a failed connection is explained
+/// with.
 ///
 ///     for summary in DropSummary.all(in: network.takeObservations()) { print(summary.words(in: network)) }
 public struct DropSummary: Hashable, Sendable {
@@ -37,7 +38,8 @@ public struct DropSummary: Hashable, Sendable {
         latest = observation.time
     }
 
-    /// A summary of every drop that was observed, the most frequent first; where they are as many, in the order in which they began.
+    /// A summary of every drop that was observed, the most frequent first; where they are as many, in the order in
+    /// which they began.
     public static func all(in observations: [PacketObservation]) -> [DropSummary] {
         var summaries: [DropSummary] = []
         var places: [Key: Int] = [:]
@@ -60,8 +62,8 @@ public struct DropSummary: Hashable, Sendable {
         }.map(\.element)
     }
 
-    /// For example `router-b, outside, dropped 14 packets from 198.51.100.7:40312 to 203.0.113.9:51022: address-and-port-dependent
-    /// filter: mapping …; its host sends to 198.51.100.7 from 203.0.113.9:60444`.
+    /// For example `router-b, outside, dropped 14 packets from 198.51.100.7:40312 to 203.0.113.9:51022:
+    /// address-and-port-dependent filter: mapping …; its host sends to 198.51.100.7 from 203.0.113.9:60444`.
     public func words(in network: VirtualNetwork) -> String {
         let packets = count == 1 ? "1 packet" : "\(count) packets"
         let text = "\(network.name(at: place)), dropped \(packets) from \(source) to \(destination): \(cause)"

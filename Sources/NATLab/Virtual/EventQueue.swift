@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Wire
 
-/// What is to happen and when, the earliest first; what is to happen at the same time in the order in which it was asked for.
+/// What is to happen and when, the earliest first; what is to happen at the same time in the order in which it was
+/// asked for.
 struct EventQueue<Event: Sendable>: Sendable {
     /// Something that is to happen.
     struct Entry: Sendable {

@@ -5,8 +5,8 @@ internal import Wire
 //   byExternal external address and port ──▶ the newest mapping that has it ──▶ older ones (port overloading)
 //   by age     oldest ◀─▶ … ◀─▶ newest refresh
 //
-// All mappings of a NAT live equally long, so the order of their last refresh is the order in which they end: what is due
-// stands in front, and nothing is ever searched.
+// All mappings of a NAT live equally long, so the order of their last refresh is the order in which they end: what is
+// due stands in front, and nothing is ever searched.
 
 /// The mappings of one NAT.
 struct MappingTable: Sendable {

@@ -2,8 +2,8 @@
 public import ICE
 public import Wire
 
-/// Why a packet got no further, with what is needed to say so in words. It is a value without text: naming a cause costs
-/// nothing until somebody asks for ``description``.
+/// Why a packet got no further, with what is needed to say so in words. It is a value without text: naming a cause
+/// costs nothing until somebody asks for ``description``.
 public enum PacketDrop: Error, Hashable, Sendable {
     /// Nothing behind the NAT has the address it went to.
     case unmapped(external: SocketAddress, source: SocketAddress)

@@ -12,8 +12,8 @@ struct VirtualPacket: Sendable {
     var timeToLive: Int
     let payload: [UInt8]
 
-    /// The length of the IP packet: a UDP datagram's headers have 28 bytes with IPv4 and 48 with IPv6 (RFC 768, 791, 8200);
-    /// an ICMP error repeats them behind as many of its own.
+    /// The length of the IP packet: a UDP datagram's headers have 28 bytes with IPv4 and 48 with IPv6 (RFC 768, 791,
+    /// 8200); an ICMP error repeats them behind as many of its own.
     var byteCount: Int {
         let headers = destination.ip.family == .v6 ? 48 : 28
         return isError ? 2 * headers : payload.count + headers

@@ -9,9 +9,9 @@ public import Wire
 
 /// A NAT or a firewall as a value: packets go in with the time, and what becomes of them comes out.
 ///
-/// It has no I/O, clock or randomness of its own: the same profile, seed and calls give the same answers. Times must not go
-/// back from call to call. It looks at addresses alone, so that is all it is given. The filter is that of a mapping, not of
-/// the host behind it (RFC 4787 §5: "the NAT assigns a filtering rule for the mapping").
+/// It has no I/O, clock or randomness of its own: the same profile, seed and calls give the same answers. Times must
+/// not go back from call to call. It looks at addresses alone, so that is all it is given. The filter is that of a
+/// mapping, not of the host behind it (RFC 4787 §5: "the NAT assigns a filtering rule for the mapping").
 ///
 ///     var nat = VirtualNAT(.portRestricted, externalAddresses: [address], entropy: Entropy(seed: 1))
 ///     switch nat.outbound(from: host, to: peer, now: now) {
@@ -59,7 +59,8 @@ public struct VirtualNAT: Sendable {
         let stranger: SocketAddress
     }
 
-    /// How long a claim lasts after its last packet: nf_conntrack_udp_timeout's default, for a session without an answer.
+    /// How long a claim lasts after its last packet: nf_conntrack_udp_timeout's default, for a session without an
+    /// answer.
     static let claimLifetime = Duration.seconds(30)
     /// How many claims are remembered; a stranger must not make a NAT grow.
     static let claimLimit = 65_536
@@ -270,8 +271,8 @@ public struct VirtualNAT: Sendable {
 
     // MARK: - ICMP errors
 
-    /// The host inside that an ICMP error is for, which came from outside about a packet that left as `external`; `nil` where
-    /// no mapping is left. Errors pass no filter and refresh nothing (RFC 5508 §4.2).
+    /// The host inside that an ICMP error is for, which came from outside about a packet that left as `external`; `nil`
+    /// where no mapping is left. Errors pass no filter and refresh nothing (RFC 5508 §4.2).
     public func insideForError(about external: SocketAddress, now: Timestamp) -> SocketAddress? {
         guard profile.kind == .nat || profile.kind == .firewall else { return profile.kind == .open ? external : nil }
         guard let index = table.newest(at: external), table[index].expiry > now else { return nil }
@@ -295,7 +296,8 @@ public struct VirtualNAT: Sendable {
         claims[claim] = now + VirtualNAT.claimLifetime
     }
 
-    /// Looks at the claims that were longest not looked at. Each new claim looks at several, so those that are due never pile up.
+    /// Looks at the claims that were longest not looked at. Each new claim looks at several, so those that are due
+    /// never pile up.
     private mutating func dropDueClaims(_ now: Timestamp) {
         for _ in 0..<min(4, claimOrder.count - claimHead) {
             let claim = claimOrder[claimHead]

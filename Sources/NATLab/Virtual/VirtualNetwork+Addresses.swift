@@ -29,8 +29,8 @@ extension VirtualNetwork {
         return address
     }
 
-    /// Has a box forget all mappings, as a reboot does. With `newAddresses` it also comes back with other addresses outside,
-    /// as many a subscriber's router does. Streams through it end.
+    /// Has a box forget all mappings, as a reboot does. With `newAddresses` it also comes back with other addresses
+    /// outside, as many a subscriber's router does. Streams through it end.
     public mutating func rebind(_ nat: NATID, newAddresses: Bool = false) {
         let segment = boxes[nat.index].segment
         var addresses: [IPAddress]?

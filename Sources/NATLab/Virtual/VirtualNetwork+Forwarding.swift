@@ -4,16 +4,16 @@ public import Wire
 //   host ▶ link ▶ segment ┬▶ route of the segment ▶ link ▶ host, or outside of a box ▶ (filter, TTL) ▶ segment behind it
 //                         └▶ none: inside of the segment's own box ▶ (TTL, mapping) ▶ link ▶ segment further out
 //
-// A router takes one from the TTL, and drops a packet that has none left. A box does so before it makes a mapping for what
-// leaves, and after it has found the mapping of what comes in, as Linux does: a packet that dies in the public network opens
-// the own box, and the other's never sees it.
+// A router takes one from the TTL, and drops a packet that has none left. A box does so before it makes a mapping for
+// what leaves, and after it has found the mapping of what comes in, as Linux does: a packet that dies in the public
+// network opens the own box, and the other's never sees it.
 
 extension VirtualNetwork {
     /// The TTL of a packet whose sender asks for none (RFC 1700: 64).
     public static let defaultTimeToLive: UInt8 = 64
 
-    /// Sends a datagram from a host. Where it arrives, and when, comes out of ``nextArrival(until:)``. Events before `now`
-    /// should have been taken out: what is late happens at `now`.
+    /// Sends a datagram from a host. Where it arrives, and when, comes out of ``nextArrival(until:)``. Events before
+    /// `now` should have been taken out: what is late happens at `now`.
     public mutating func send(
         _ datagram: Datagram, from host: HostID, timeToLive: UInt8 = VirtualNetwork.defaultTimeToLive, now: Timestamp
     ) {

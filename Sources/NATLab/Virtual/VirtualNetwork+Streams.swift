@@ -7,8 +7,8 @@ public import Wire
 //     │ send ──── delay ──▶ received  │
 //     │ closed ◀── delay ── close     │
 
-/// A stream of bytes between two hosts, in place of TCP: every byte arrives, in order, after the delay of the links on the way.
-/// Loss, rate and queues do not touch it. Boxes let streams out and none in.
+/// A stream of bytes between two hosts, in place of TCP: every byte arrives, in order, after the delay of the links on
+/// the way. Loss, rate and queues do not touch it. Boxes let streams out and none in.
 extension VirtualNetwork {
     /// A stream.
     public struct StreamID: Hashable, Sendable {

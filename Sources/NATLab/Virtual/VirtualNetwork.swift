@@ -12,8 +12,8 @@ public import Wire
 /// Hosts, NATs and links on virtual time: datagrams go in with the time, and come out where and when they would arrive.
 ///
 /// It is a value without I/O, clock or randomness of its own. The same seed and calls give the same packets, and every
-/// element has a stream of randomness of its own, from the seed and its name: one element more changes nothing for others.
-/// The caller owns the time: it drains ``nextArrival(until:)`` up to a time before it sends at that time.
+/// element has a stream of randomness of its own, from the seed and its name: one element more changes nothing for
+/// others. The caller owns the time: it drains ``nextArrival(until:)`` up to a time before it sends at that time.
 ///
 ///     var network = VirtualNetwork(seed: 1)
 ///     let server = network.addHost("server")
@@ -149,8 +149,8 @@ public struct VirtualNetwork: Sendable {
     var streamNews: [StreamNews] = []
     var freeStreamNews: [Int] = []
 
-    /// A public network with nothing attached. `coreHops` routers lie between any two that are: what a packet with a low TTL
-    /// does not reach.
+    /// A public network with nothing attached. `coreHops` routers lie between any two that are: what a packet with a
+    /// low TTL does not reach.
     public init(seed: UInt64, coreHops: Int = 6) {
         precondition((0...200).contains(coreHops), "the public network has 0 to 200 routers")
         self.seed = seed
@@ -159,8 +159,8 @@ public struct VirtualNetwork: Sendable {
 
     // MARK: - Building
 
-    /// Adds a host. Without `addresses` it gets one IPv4 address that fits the segment, and with `ipv6` one of IPv6 beside
-    /// it. Names are unique: its randomness comes from the name.
+    /// Adds a host. Without `addresses` it gets one IPv4 address that fits the segment, and with `ipv6` one of IPv6
+    /// beside it. Names are unique: its randomness comes from the name.
     @discardableResult
     public mutating func addHost(
         _ name: String, on segment: Segment = .internet, addresses: [IPAddress] = [], ipv6: Bool = false,
@@ -177,8 +177,9 @@ public struct VirtualNetwork: Sendable {
         return id
     }
 
-    /// Adds a box and answers the segment behind it. Without `externalAddresses` a box that translates gets as many as its
-    /// profile says. The boxes that the profile names further out are added first, as `name-1` and so on from the outermost.
+    /// Adds a box and answers the segment behind it. Without `externalAddresses` a box that translates gets as many as
+    /// its profile says. The boxes that the profile names further out are added first, as `name-1` and so on from the
+    /// outermost.
     @discardableResult
     public mutating func addNAT(
         _ profile: NATProfile, name: String, on segment: Segment = .internet, externalAddresses: [IPAddress] = [],

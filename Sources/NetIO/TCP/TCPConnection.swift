@@ -10,8 +10,8 @@ public import Wire
 /// A stream of bytes to one address (RFC 9293) on a loop: for TURN and STUN over TCP and TLS, and for ICE-TCP.
 ///
 /// Sending works from any thread, keeps the order and never blocks: what the kernel has no room for waits in this
-/// process, up to a bound past which the connection is closed, since a stream must not lose bytes. Events come on the loop's
-/// thread with no lock held, none before ``start(_:)``.
+/// process, up to a bound past which the connection is closed, since a stream must not lose bytes. Events come on the
+/// loop's thread with no lock held, none before ``start(_:)``.
 public final class TCPConnection: Sendable {
     /// What happened.
     public enum Event: Sendable {
@@ -136,7 +136,8 @@ public final class TCPConnection: Sendable {
         }
     }
 
-    /// Ends it at once: what still waits is dropped. `closed` follows on the loop's thread. Repeated calls are harmless.
+    /// Ends it at once: what still waits is dropped. `closed` follows on the loop's thread. Repeated calls are
+    /// harmless.
     public func close() {
         state.withLock { state in
             guard state.phase != .closed else { return }
@@ -147,8 +148,9 @@ public final class TCPConnection: Sendable {
         }
     }
 
-    /// Ends it when what waits is with the kernel; nothing more can be sent. One that is not open yet ends at once, and one
-    /// whose other end takes nothing after five seconds. `closed` follows on the loop's thread. Repeated calls are harmless.
+    /// Ends it when what waits is with the kernel; nothing more can be sent. One that is not open yet ends at once, and
+    /// one whose other end takes nothing after five seconds. `closed` follows on the loop's thread. Repeated calls are
+    /// harmless.
     public func finish() {
         let hasEnded = state.withLock { state in
             guard state.phase == .open, !state.waiting.isEmpty else { return true }

@@ -40,8 +40,8 @@ public struct TrackerOffer: Hashable, Sendable {
     }
 }
 
-/// Makes so many offers (or fewer) for an announce. The announce waits a few seconds at most; offers that come later are
-/// sent behind it. Those that cannot be sent any more come back as ``TrackerEvent/offersExpired(_:)``.
+/// Makes so many offers (or fewer) for an announce. The announce waits a few seconds at most; offers that come later
+/// are sent behind it. Those that cannot be sent any more come back as ``TrackerEvent/offersExpired(_:)``.
 public typealias TrackerOfferMaker = @Sendable (_ count: Int) async -> [TrackerOffer]
 
 /// An offer that a tracker forwarded to us, and the way to answer it.

@@ -100,8 +100,8 @@ public final class P2PSwarm: Sendable {
 
     // MARK: - Lifecycle
 
-    /// Looks through the folder, begins to announce and to fetch. Comes back when the folder was looked through, or at once
-    /// where the manifest still has to be fetched.
+    /// Looks through the folder, begins to announce and to fetch. Comes back when the folder was looked through, or at
+    /// once where the manifest still has to be fetched.
     public func join() async throws {
         state.withLock { $0.joinedAt = MonotonicClock.now }
         if let bytes = known ?? manifestInFolder() {
@@ -306,7 +306,8 @@ public final class P2PSwarm: Sendable {
             default: sum + store.catalog.entries[index].size
             }
         }
-        // Holes of part files count as free here and in the part's groups as taken: this is a first check, not the last.
+        // Holes of part files count as free here and in the part's groups as taken: this is a first check, not the
+        // last.
         guard needed > 0, let free = store.freeBytes(), free < needed else { return }
         throw SwarmFailure.storage(
             "\(folder): \(needed) bytes are to be fetched and \(free) are free; make room or choose another folder")

@@ -2,8 +2,8 @@
 
 /// A connection to another node with the channels `control` and `bulk`, as the swarm uses it.
 ///
-/// What happens on it is told to the ``PeerLinkHandler`` on one thread, one thing at a time, with no lock held, and only
-/// after ``start(_:)``.
+/// What happens on it is told to the ``PeerLinkHandler`` on one thread, one thing at a time, with no lock held, and
+/// only after ``start(_:)``.
 public protocol PeerLink: AnyObject, Sendable {
     /// This node's role.
     var role: SessionRole { get }

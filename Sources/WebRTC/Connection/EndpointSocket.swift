@@ -191,8 +191,8 @@ final class EndpointSocket: Sendable {
         _ = consume keys
     }
 
-    /// Notes what `connection` is going to meet at the other end. Answers false, and notes nothing, where `isExclusive` and
-    /// another connection has or expects the same.
+    /// Notes what `connection` is going to meet at the other end. Answers false, and notes nothing, where `isExclusive`
+    /// and another connection has or expects the same.
     func expect(_ traits: [RemoteTrait], for connection: PeerConnection, isExclusive: Bool) -> Bool {
         routes.withLock { $0.expect(traits, for: connection, isExclusive: isExclusive) }
     }

@@ -17,8 +17,8 @@ final class MulticastResolver: Sendable {
     private let loop: EventLoop
     private let state: Mutex<State>
 
-    /// Calls `done` once, on the loop's thread, with what was found: nothing where nobody knows the name. `addresses` tell
-    /// the links; those of IPv6 are left out.
+    /// Calls `done` once, on the loop's thread, with what was found: nothing where nobody knows the name. `addresses`
+    /// tell the links; those of IPv6 are left out.
     static func resolve(
         _ name: String, from addresses: [IPAddress], loop: EventLoop, done: @escaping @Sendable ([IPAddress]) -> Void
     ) {

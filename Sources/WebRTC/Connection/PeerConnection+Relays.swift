@@ -56,8 +56,8 @@ extension PeerConnection {
 extension PeerConnection.Servers {
     /// Takes the addresses of a server.
     mutating func add(_ server: ICEServer, _ addresses: [SocketAddress]) {
-        // A relay's own socket is not one that data goes out by, so that a reflexive address is asked for as of any STUN server;
-        // those that speak TLS have it at another port.
+        // A relay's own socket is not one that data goes out by, so that a reflexive address is asked for as of any
+        // STUN server; those that speak TLS have it at another port.
         if server.transport != .tls { stun += addresses }
         guard server.kind == .turn else { return }
         let transport: TURNServer.Transport =

@@ -9,8 +9,8 @@ import Wire
 
 /// A connection to one peer: ICE finds a path, DTLS secures it, SCTP carries data channels (RFC 8831).
 ///
-/// Everything that the connection knows is a ``PeerCore`` under one lock. Packets come in and timers fire on the endpoint's
-/// thread; what the core answers with is sent and told after the lock was let go.
+/// Everything that the connection knows is a ``PeerCore`` under one lock. Packets come in and timers fire on the
+/// endpoint's thread; what the core answers with is sent and told after the lock was let go.
 public final class PeerConnection: Sendable {
     /// What a connection is made with.
     public struct Configuration: Sendable {
@@ -28,24 +28,24 @@ public final class PeerConnection: Sendable {
         /// multicast, others come by what servers see of us or over relays; those that we check see where the checks
         /// come from.
         public var hidesHostAddresses = false
-        /// Ta, the least time between two new checks: what peers are told that have a word for it (`a=ice-pacing`, RFC 8839 §5.6); the
-        /// larger of both sides' values holds, and 50 ms toward the others (RFC 8445 §14.2).
+        /// Ta, the least time between two new checks: what peers are told that have a word for it (`a=ice-pacing`, RFC
+        /// 8839 §5.6); the larger of both sides' values holds, and 50 ms toward the others (RFC 8445 §14.2).
         public var checkInterval: Duration = .milliseconds(5)
         /// What bounds the bytes that go over relays; shared by the connections that it is to hold for.
         public var relayBudget: RelayBudget?
-        /// What this host's NAT does, where that is known. Peers that have the words for it are told, and then ways are tried
-        /// that such NATs need.
+        /// What this host's NAT does, where that is known. Peers that have the words for it are told, and then ways are
+        /// tried that such NATs need.
         public var localNAT: NATBehavior?
-        /// What guessing the ports of NATs may cost where they cannot be told; `nil`, the default, for no guessing. Both sides'
-        /// NATs have to be known for it.
+        /// What guessing the ports of NATs may cost where they cannot be told; `nil`, the default, for no guessing.
+        /// Both sides' NATs have to be known for it.
         public var birthdayBudget: ICEAgent.BirthdayBudget?
         /// How long gathering may take before the offer or answer goes out with what was found.
         public var gatheringTimeout: Duration = .seconds(3)
-        /// How long a path is looked for before the connection fails (RFC 8863 §4: at least 39.5 s). Longer where a person
-        /// carries the descriptions.
+        /// How long a path is looked for before the connection fails (RFC 8863 §4: at least 39.5 s). Longer where a
+        /// person carries the descriptions.
         public var patience: Duration = .milliseconds(39_500)
-        /// Told everything that the connection tells its handler, and every decision of ICE besides; on the event loop's
-        /// thread, with no lock held. For traces.
+        /// Told everything that the connection tells its handler, and every decision of ICE besides; on the event
+        /// loop's thread, with no lock held. For traces.
         public var observer: (@Sendable (Event) -> Void)?
         /// The longest message that can be sent, where the peer takes it; `nil` for the usual 1 MiB.
         package var sendBuffer: Int?
@@ -234,8 +234,8 @@ public final class PeerConnection: Sendable {
         process()
     }
 
-    /// Has the next offer restart ICE (RFC 8445 §9): another path is looked for, and data goes on over the old one until
-    /// it is found. For use when the network has changed, or in the state `disconnected`.
+    /// Has the next offer restart ICE (RFC 8445 §9): another path is looked for, and data goes on over the old one
+    /// until it is found. For use when the network has changed, or in the state `disconnected`.
     public func restartICE() {
         guarded.withLock { $0.core.restartICE() }
     }

@@ -3,8 +3,8 @@ import Wire
 
 /// Who probes for ports of which hosts, so that no peer can aim an endpoint at others.
 ///
-/// The host that probing packets go to is named by the peer alone. A peer that names a stranger's gets it no more packets
-/// than it could send itself: of each endpoint, one run's worth to a host in a while, however many peers ask.
+/// The host that probing packets go to is named by the peer alone. A peer that names a stranger's gets it no more
+/// packets than it could send itself: of each endpoint, one run's worth to a host in a while, however many peers ask.
 struct ProbingLedger {
     /// One agent's run.
     struct Run: Hashable, Sendable {
@@ -22,7 +22,8 @@ struct ProbingLedger {
 
     /// Runs at a time: each opens hundreds of sockets and fills as many places of the NAT's table.
     static let maximumRuns = 2
-    /// Packets to one host within ``period``: two runs with the largest budget that is needed, one for each side's role.
+    /// Packets to one host within ``period``: two runs with the largest budget that is needed, one for each side's
+    /// role.
     static let packetsPerHost = 4096
     static let period = Duration.seconds(600)
     /// Hosts within ``period``.

@@ -9,8 +9,8 @@ public import Wire
 /// The sockets, the thread and the certificate that many ``PeerConnection``s share.
 ///
 /// Each local address has two sockets: one for the connections that we offer, one for those that we answer. When two
-/// nodes offer to each other at the same time, their two sessions then never run between the same two sockets, where DTLS
-/// could not be told apart.
+/// nodes offer to each other at the same time, their two sessions then never run between the same two sockets, where
+/// DTLS could not be told apart.
 public final class RTCEndpoint: Sendable {
     /// Is shown a UDP payload with source and destination, on whatever thread moves it.
     public typealias PacketObserver = @Sendable (RawSpan, SocketAddress, SocketAddress) -> Void
@@ -29,8 +29,8 @@ public final class RTCEndpoint: Sendable {
         public var ciphers = DTLSCipher.allCases
         /// Whose certificates TURN servers over TLS may show.
         public var relayTrust = TLSContext.Trust.system
-        /// Which candidates for TCP the connections have (RFC 6544): none, those that open connections to a peer, or those
-        /// that take them as well, at a listener on each address and within ``portRange``.
+        /// Which candidates for TCP the connections have (RFC 6544): none, those that open connections to a peer, or
+        /// those that take them as well, at a listener on each address and within ``portRange``.
         public var tcpCandidates = ICEAgent.TCPCandidates.none
         /// Is shown every datagram that leaves or comes; what goes over TCP is not. For captures.
         public var packetObserver: PacketObserver?
@@ -78,7 +78,8 @@ public final class RTCEndpoint: Sendable {
         var responder: MulticastResponder?
     }
 
-    /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be bound.
+    /// Binds the sockets and starts the thread. Throws ``PeerConnectionError/Code/noSocket`` if no address could be
+    /// bound.
     public init(configuration: Configuration = Configuration()) throws(PeerConnectionError) {
         self.configuration = configuration
         do {
@@ -148,8 +149,8 @@ public final class RTCEndpoint: Sendable {
     /// An independent source of randomness.
     func makeEntropy() -> Entropy { state.withLock { $0.entropy.split() } }
 
-    /// The sockets for a connection: those of its side, or fresh ones where a connection on one of these already has, or
-    /// expects, the same peer. Of connections that ask at the same time only one gets the usual sockets.
+    /// The sockets for a connection: those of its side, or fresh ones where a connection on one of these already has,
+    /// or expects, the same peer. Of connections that ask at the same time only one gets the usual sockets.
     func sockets(
         for side: Side, of connection: PeerConnection, expecting peer: [RemoteTrait]
     ) throws(PeerConnectionError) -> [EndpointSocket] {
@@ -168,8 +169,9 @@ public final class RTCEndpoint: Sendable {
         return usual
     }
 
-    /// Sockets of its own for a connection that restarts ICE, on the addresses that the host has now. Browsers gather new
-    /// ports as well, and Chromium now and then keeps to a candidate's old credentials where the port stays the same.
+    /// Sockets of its own for a connection that restarts ICE, on the addresses that the host has now. Browsers gather
+    /// new ports as well, and Chromium now and then keeps to a candidate's old credentials where the port stays the
+    /// same.
     func socketsForRestart() async throws(PeerConnectionError) -> [EndpointSocket] {
         // On the endpoint's thread, as that may be in another network namespace than the caller's.
         let result: Result<[EndpointSocket], PeerConnectionError> = await withCheckedContinuation { continuation in
@@ -285,8 +287,8 @@ public final class RTCEndpoint: Sendable {
     }
 }
 
-/// Room for the message that is being read, for all connections of a loop: each would need as much as its longest message.
-/// Only the loop's thread touches it.
+/// Room for the message that is being read, for all connections of a loop: each would need as much as its longest
+/// message. Only the loop's thread touches it.
 final class MessageRoom: @unchecked Sendable {
     private var buffer = MessageBuffer()
 

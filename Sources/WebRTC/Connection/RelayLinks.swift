@@ -9,7 +9,8 @@ import Wire
 //                     ─▶ TCP: a stream ─ TLS: a session over that stream  ─▶ relayOpened, or relayClosed
 //   RelayRequest.send, packets for a relay ─▶ [session] ─▶ stream          stream ─▶ [session] ─▶ receive(over:)
 
-/// The ways to TURN servers, and to the peer over TCP, that a connection's agents have asked for or taken. Links are opened and closed on the loop's thread.
+/// The ways to TURN servers, and to the peer over TCP, that a connection's agents have asked for or taken. Links are
+/// opened and closed on the loop's thread.
 final class RelayLinks: Sendable {
     /// What comes of the links, on the loop's thread.
     struct Handler: Sendable {
@@ -28,8 +29,8 @@ final class RelayLinks: Sendable {
 
     private let state = Mutex(State())
 
-    /// While more than this waits in a stream packets are dropped, as a router would: their senders then slow down, and what
-    /// waits delays no one for long.
+    /// While more than this waits in a stream packets are dropped, as a router would: their senders then slow down, and
+    /// what waits delays no one for long.
     private static let queueLimit = 256 << 10
 
     /// Keeps a socket that was opened for a link.

@@ -45,8 +45,8 @@ extension PeerCore {
         }
     }
 
-    /// Once keys are agreed on, they prove who sent a record, and any candidate of the peer may be its source. Before, a
-    /// datagram counts only from where the peer has shown itself to ICE: nobody with a forged address makes a session
+    /// Once keys are agreed on, they prove who sent a record, and any candidate of the peer may be its source. Before,
+    /// a datagram counts only from where the peer has shown itself to ICE: nobody with a forged address makes a session
     /// begin, nor fills the room for those that come early.
     private mutating func receiveDTLS(
         _ bytes: RawSpan, from source: SocketAddress, to destination: SocketAddress, now: Timestamp

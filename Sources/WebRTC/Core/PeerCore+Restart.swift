@@ -33,8 +33,8 @@ struct ICERestart: ~Copyable, Sendable {
 }
 
 extension PeerCore {
-    /// Has the next offer restart ICE (RFC 8445 §9): new credentials, new candidates, new checks, while data goes on over
-    /// the old pair.
+    /// Has the next offer restart ICE (RFC 8445 §9): new credentials, new candidates, new checks, while data goes on
+    /// over the old pair.
     public mutating func restartICE() {
         restart.isWanted = true
     }
@@ -116,8 +116,8 @@ extension PeerCore {
         }
     }
 
-    /// The association stays, so that the fingerprints have to (RFC 8842 §3.1). `a=setup` is not looked at: Firefox answers
-    /// every restart with `active`, also where it is the DTLS server, and leaves the association alone.
+    /// The association stays, so that the fingerprints have to (RFC 8842 §3.1). `a=setup` is not looked at: Firefox
+    /// answers every restart with `active`, also where it is the DTLS server, and leaves the association alone.
     private func checkAssociation(_ description: SessionDescription) throws(PeerConnectionError) {
         guard let remote, Set(remote.fingerprints) == Set(description.fingerprints), remote.tlsID == description.tlsID
         else {

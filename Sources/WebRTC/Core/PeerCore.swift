@@ -72,7 +72,8 @@ public struct PeerCore: ~Copyable, Sendable {
         case incomingChannel(ChannelKey, label: String, DataChannel.Options)
         /// The channel's buffered amount fell to its threshold.
         case bufferedAmountLow(ChannelKey)
-        /// The peer sent a message that is longer than our description allows; it was dropped, and its channel is closed.
+        /// The peer sent a message that is longer than our description allows; it was dropped, and its channel is
+        /// closed.
         case oversizedMessage(ChannelKey)
         /// The channel is gone.
         case channelClosed(ChannelKey)
@@ -271,8 +272,8 @@ public struct PeerCore: ~Copyable, Sendable {
         pumpICE()
     }
 
-    /// Whether a direct pair may take the place of a nominated relayed one: both ends are of those that recover losses, whose
-    /// attribute promises this as well.
+    /// Whether a direct pair may take the place of a nominated relayed one: both ends are of those that recover losses,
+    /// whose attribute promises this as well.
     func mayRenominate(_ description: SessionDescription) -> Bool {
         configuration.recoversLosses && description.linkVersion == RecoveredChannels.version
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Synchronization
 
-/// A ``TurnMonitor`` that the connections of a program share. A peer is told by the digest of its certificate, so that nobody
-/// gets a new budget by coming back.
+/// A ``TurnMonitor`` that the connections of a program share. A peer is told by the digest of its certificate, so that
+/// nobody gets a new budget by coming back.
 public final class RelayBudget: Sendable {
     /// What a peer's count means.
     public enum News: Hashable, Sendable {
@@ -21,8 +21,8 @@ public final class RelayBudget: Sendable {
     /// How many bytes may be relayed for a peer, both directions together.
     public let limit: UInt64
 
-    /// A budget for each peer, 500 MiB unless told otherwise. The observer hears of warnings and ends, on the thread that moves
-    /// the packets.
+    /// A budget for each peer, 500 MiB unless told otherwise. The observer hears of warnings and ends, on the thread
+    /// that moves the packets.
     public init(limit: UInt64 = 500 << 20, observer: Observer? = nil) {
         self.limit = limit
         self.observer = observer

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a connection counts, in the objects and under the names of W3C's "Identifiers for WebRTC's Statistics API", so that
-/// tools which read a browser's `getStats` read ours. Objects refer to each other by `id`.
+/// What a connection counts, in the objects and under the names of W3C's "Identifiers for WebRTC's Statistics API", so
+/// that tools which read a browser's `getStats` read ours. Objects refer to each other by `id`.
 ///
-/// Counters are of this connection's whole life. A member that does not apply is `nil`, and absent in JSON. Times are in
-/// seconds unless said otherwise.
+/// Counters are of this connection's whole life. A member that does not apply is `nil`, and absent in JSON. Times are
+/// in seconds unless said otherwise.
 public struct StatsReport: Hashable, Sendable {
     /// When the snapshot was taken: milliseconds of the host's monotonic clock.
     public var timestamp: Double
@@ -151,8 +151,8 @@ public struct StatsReport: Hashable, Sendable {
         public var label: String
         /// The subprotocol.
         public var `protocol`: String
-        /// The stream identifier in the association of RFC 8831, once there is one; channels over the recovering link have
-        /// associations of their own.
+        /// The stream identifier in the association of RFC 8831, once there is one; channels over the recovering link
+        /// have associations of their own.
         public var dataChannelIdentifier: UInt16?
         /// RTCDataChannelState: `connecting`, `open` or `closing`.
         public var state: String

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Watches how much goes through TURN servers for each peer. Whoever runs such a server pays for every byte twice, on the way
-/// in and on the way out, so there is a budget: a warning comes before it, and at it the connection ends.
+/// Watches how much goes through TURN servers for each peer. Whoever runs such a server pays for every byte twice, on
+/// the way in and on the way out, so there is a budget: a warning comes before it, and at it the connection ends.
 ///
 /// It counts for each peer over all its connections, so that nobody gets a new budget by coming back.
 public struct TurnMonitor<Peer: Hashable & Sendable>: Sendable {
@@ -16,8 +16,8 @@ public struct TurnMonitor<Peer: Hashable & Sendable>: Sendable {
         self.budget = budget
     }
 
-    /// Adds what was relayed for a peer, both directions together. Answers the sum at the moment when a good part of the budget
-    /// is gone, and `nil` before and after.
+    /// Adds what was relayed for a peer, both directions together. Answers the sum at the moment when a good part of
+    /// the budget is gone, and `nil` before and after.
     public mutating func add(_ count: UInt64, for peer: Peer) -> UInt64? {
         let before = relayedBytes(peer)
         let sum = before.addingReportingOverflow(count)

@@ -5,8 +5,8 @@ import NetIO
 import Synchronization
 import Wire
 
-/// Clients of a TURN server, each with an allocation, a channel and a peer, that send as fast as the server relays: a few hundred
-/// packets of each client are under way at a time, and the next follow when some have come out.
+/// Clients of a TURN server, each with an allocation, a channel and a peer, that send as fast as the server relays: a
+/// few hundred packets of each client are under way at a time, and the next follow when some have come out.
 final class RelayLoad: Sendable {
     /// Which way data goes.
     enum Direction: String, Sendable, CaseIterable {

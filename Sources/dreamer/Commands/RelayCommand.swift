@@ -203,7 +203,8 @@ struct RelayRunCommand: AsyncParsableCommand {
         var found: [RelayConfiguration.RelayedAddress] = []
         for address in listen.map(\.ip) {
             let isV4 = address.family == .v4
-            // Anything that is routed like the Internet: 192.0.2.1 and 2001:db8::1 are documentation's (RFC 5737, RFC 3849).
+            // Anything that is routed like the Internet: 192.0.2.1 and 2001:db8::1 are documentation's (RFC 5737, RFC
+            // 3849).
             let anywhere = isV4 ? IPAddress.v4(0xC000_0201) : .v6(high: 0x2001_0DB8_0000_0000, low: 1)
             guard let local = address.isUnspecified ? NetworkInterface.sourceAddress(toward: anywhere) : address,
                 !found.contains(where: { $0.local.family == local.family })

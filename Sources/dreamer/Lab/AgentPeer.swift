@@ -5,8 +5,8 @@ import ICE
 import NetIO
 import Wire
 
-/// One ICE agent over this host's sockets, which tells what becomes of it as JSON lines: the part of `dreamer nat lab` that runs
-/// in a namespace. All of it happens on its loop's thread.
+/// One ICE agent over this host's sockets, which tells what becomes of it as JSON lines: the part of `dreamer nat lab`
+/// that runs in a namespace. All of it happens on its loop's thread.
 final class AgentPeer: @unchecked Sendable {
     private let loop: EventLoop
     private let addresses: [IPAddress]

@@ -17,7 +17,8 @@ enum LabAgents {
         let description: String
     }
 
-    /// The program of an agent, ours with these options. Foreign ones are in `Benchmarks` below the current folder; one in C is compiled into `.build`.
+    /// The program of an agent, ours with these options. Foreign ones are in `Benchmarks` below the current folder; one
+    /// in C is compiled into `.build`.
     static func program(_ kind: Kind, options: [String] = []) -> Result<AgentProgram, Missing> {
         switch kind {
         case .ours:

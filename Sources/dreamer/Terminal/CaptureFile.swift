@@ -5,8 +5,8 @@ import NetIO
 import Synchronization
 import Wire
 
-/// A capture in the pcapng format of what an endpoint sends and receives, with what decrypts it where that is logged as well.
-/// Every packet is written at once, so that the file is whole however the program ends.
+/// A capture in the pcapng format of what an endpoint sends and receives, with what decrypts it where that is logged as
+/// well. Every packet is written at once, so that the file is whole however the program ends.
 final class CaptureFile: Sendable {
     private struct State {
         var capture: PCAPNG

@@ -88,8 +88,8 @@ final class LineProcess: Sendable {
         try input.fileHandleForWriting.write(contentsOf: Data((line + "\n").utf8))
     }
 
-    /// The next line that satisfies a condition; lines before it are passed over. Throws after `limit`, or when the program
-    /// has ended without.
+    /// The next line that satisfies a condition; lines before it are passed over. Throws after `limit`, or when the
+    /// program has ended without.
     func line(within limit: Duration = .seconds(20), where matches: (String) -> Bool = { _ in true }) async throws
         -> String
     {

@@ -420,8 +420,8 @@ final class SimulatedNAT {
     private var mappings: [(inside: SocketAddress, remote: SocketAddress?, port: UInt16)] = []
     private var permitted: Set<[SocketAddress]> = []
     private var nextPort: UInt16 = 50_000
-    /// Whether a stranger's packet to a port is taken for its owner, as Linux does without a firewall: our own host gets another
-    /// port toward that stranger then.
+    /// Whether a stranger's packet to a port is taken for its owner, as Linux does without a firewall: our own host
+    /// gets another port toward that stranger then.
     private let isLeaky: Bool
     private var leaks: Set<[SocketAddress]> = []
 

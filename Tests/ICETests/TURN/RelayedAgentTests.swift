@@ -16,8 +16,8 @@ struct RelayedAgentTests {
 
     static let stun = address("198.51.100.1:3478")
 
-    /// Two sites behind NATs that depend on the destination in both respects, and a relay. Where only one side has a relay,
-    /// it has to learn the other's address from STUN to let it through.
+    /// Two sites behind NATs that depend on the destination in both respects, and a relay. Where only one side has a
+    /// relay, it has to learn the other's address from STUN to let it through.
     private func hardSites(
         seed: UInt64 = 1, stun: Bool = false, relays: [TURNServerDouble] = [TURNServerDouble(relay.ip)],
         servers: (a: [TURNServer], b: [TURNServer]) = ([server()], [server()]),

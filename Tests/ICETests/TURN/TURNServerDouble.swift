@@ -3,8 +3,8 @@ import Wire
 // SPDX-License-Identifier: Apache-2.0
 @testable import ICE
 
-/// A TURN server that does what tests need of it: long-term credentials, allocations, permissions, channels and data, with
-/// knobs for refusals. It checks what a client must do and notes what it did not.
+/// A TURN server that does what tests need of it: long-term credentials, allocations, permissions, channels and data,
+/// with knobs for refusals. It checks what a client must do and notes what it did not.
 final class TURNServerDouble {
     /// What it answers with to a request instead of doing it; `nil` to do it.
     typealias Refusal = (STUNMessage.Method, _ isAuthenticated: Bool) -> STUNErrorCode?

@@ -4,8 +4,9 @@ import NATLab
 import Testing
 import Wire
 
-/// Finds out by real sockets what a NAT of a kernel network does. Each question is asked from a fresh port, for what one
-/// sends opens what another asks about; and what is not to arrive is followed by something that is, so that nobody waits.
+/// Finds out by real sockets what a NAT of a kernel network does. Each question is asked from a fresh port, for what
+/// one sends opens what another asks about; and what is not to arrive is followed by something that is, so that nobody
+/// waits.
 struct NATMeasurement {
     let network: KernelNetwork
     /// The server's sockets: first address and port, first address and second port, second address and first port.
@@ -57,7 +58,8 @@ struct NATMeasurement {
         return try arrives(from: 1) ? .addressDependent : .addressAndPortDependent
     }
 
-    /// Whether a packet reaches another host behind the same NAT at its external address, and from where it seems to come.
+    /// Whether a packet reaches another host behind the same NAT at its external address, and from where it seems to
+    /// come.
     func hairpin(from first: KernelNetwork.Host, to second: KernelNetwork.Host) throws -> NATProfile.Hairpinning {
         let (a, b) = (try NamespaceSocket(at: first), try NamespaceSocket(at: second))
         let (mappedA, mappedB) = (try #require(mapped(a)), try #require(mapped(b)))

@@ -42,8 +42,8 @@ private struct KernelHolePunching {
         sockets = try names.map { try NamespaceSocket(at: network.host($0)) }
     }
 
-    /// Whether they meet within `rounds` packets of each; those that no answer reaches do not. `isBlocked` says that none does, and
-    /// not to wait for it long.
+    /// Whether they meet within `rounds` packets of each; those that no answer reaches do not. `isBlocked` says that
+    /// none does, and not to wait for it long.
     func meet(timeToLiveOfFirst: Int32 = 64, isBlocked: Bool = false) throws -> Bool {
         var targets: [[SocketAddress]] = [[], []]
         var mapped: [SocketAddress] = []
@@ -152,8 +152,8 @@ struct SimulationAgreementTests {
                 return try attempt.meet(isBlocked: [a, b].contains { $0.kind == .udpBlocked })
             }
             var isMeeting = try attempt()
-            // From fresh ports twice more where chance may have had a hand in it: two ports of the many may have met, and
-            // a packet may have overtaken another between processors. What a NAT does, it does each time.
+            // From fresh ports twice more where chance may have had a hand in it: two ports of the many may have met,
+            // and a packet may have overtaken another between processors. What a NAT does, it does each time.
             if isMeeting != expected, try attempt() == expected, try attempt() == expected { isMeeting = expected }
             met += isMeeting ? 1 : 0
             #expect(isMeeting == expected, "\(a.name) with \(b.name), on virtual time \(simulated)")
