@@ -21,8 +21,11 @@ extension PeerCore {
 
     /// Whether the path to the peer has lost its address, or its connection for good, so that only a restart helps.
     public var needsRestart: Bool {
-        guard !closing.peerHasClosed, state == .connected || state == .disconnected else { return false }
-        return ice.peek { $0.needsRestart } ?? false
+        // See ``localDescription``.
+        mutating get {
+            guard !closing.peerHasClosed, state == .connected || state == .disconnected else { return false }
+            return ice.peek { $0.needsRestart } ?? false
+        }
     }
 
     /// Frames what is to be sent, where the selected path is a connection.

@@ -17,11 +17,15 @@ extension PeerCore {
 
     /// Why there is no path, in words.
     var pathFailure: String {
-        let told = (ice.peek { $0.unreachable } ?? []).prefix(Self.mostCauses).map { "\($0.cause) at \($0.remote)" }
-        let causes = told.isEmpty ? "" : ": " + told.joined(separator: ", ")
-        return isDTLSConnected
-            ? "the peer stopped answering (no consent for 30 s)\(causes)"
-            : "no path to the peer works\(causes) (see the trace of ICE's decisions)"
+        // See `localDescription`.
+        mutating get {
+            let told = (ice.peek { $0.unreachable } ?? []).prefix(Self.mostCauses)
+                .map { "\($0.cause) at \($0.remote)" }
+            let causes = told.isEmpty ? "" : ": " + told.joined(separator: ", ")
+            return isDTLSConnected
+                ? "the peer stopped answering (no consent for 30 s)\(causes)"
+                : "no path to the peer works\(causes) (see the trace of ICE's decisions)"
+        }
     }
 
     /// As many causes as a person reads.

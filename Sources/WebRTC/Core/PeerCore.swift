@@ -280,7 +280,8 @@ public struct PeerCore: ~Copyable, Sendable {
 
     /// Our offer or answer, with what candidates were found so far.
     public var localDescription: SessionDescription {
-        get throws(PeerConnectionError) {
+        // Nothing is changed: with a borrowed value of so many parts the compiler's ownership checker takes minutes.
+        mutating get throws(PeerConnectionError) {
             let isRestarting = restart.offered.peek { _ in true } ?? false
             guard
                 let credentials = isRestarting
@@ -382,7 +383,7 @@ public struct PeerCore: ~Copyable, Sendable {
     package var hasDTLS: Bool { dtls.peek { _ in true } ?? false }
 
     /// Whether a description fits what came before it.
-    func check(_ description: SessionDescription) throws(PeerConnectionError) {
+    mutating func check(_ description: SessionDescription) throws(PeerConnectionError) {
         guard (description.type == .offer) == (localKind == .answer) else {
             throw PeerConnectionError(
                 .invalidDescription, "an answer belongs to an offer of ours, an offer to an answer of ours")
