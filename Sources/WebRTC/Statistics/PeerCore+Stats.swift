@@ -57,7 +57,8 @@ struct StatsLedger: Sendable {
 
 extension PeerCore {
     /// A snapshot of what is counted, under W3C's names.
-    public func stats(now: Timestamp) -> StatsReport {
+    public mutating func stats(now: Timestamp) -> StatsReport {
+        // Changes nothing, see ``localDescription``.
         let own = configuration.certificate
         var certificates = [StatsReport.Certificate(id: "certificate-local", der: own.der)]
         if let der = remoteCertificate { certificates.append(.init(id: "certificate-remote", der: der)) }
@@ -87,7 +88,7 @@ extension PeerCore {
             })
     }
 
-    private func transportStats(_ ufrag: String, selected: Int?) -> StatsReport.Transport {
+    private mutating func transportStats(_ ufrag: String, selected: Int?) -> StatsReport.Transport {
         let dtlsState =
             switch dtls.peek({ $0.state }) {
             case nil, .new: "new"
