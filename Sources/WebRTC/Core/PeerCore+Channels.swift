@@ -89,7 +89,8 @@ extension PeerCore {
     }
 
     /// Bytes of a channel that were given to ``send(on:isText:count:_:)`` and are in no packet yet.
-    public func bufferedAmount(of key: ChannelKey) -> Int {
+    public mutating func bufferedAmount(of key: ChannelKey) -> Int {
+        // Changes nothing, see ``localDescription``.
         guard let place = channelOf[key] else { return 0 }
         guard let flow = place.carrier.flow else { return channels.peek { $0.bufferedAmount(place.id) } ?? 0 }
         return recovered.peek { $0.bufferedAmount(place.id, flow) } ?? 0

@@ -69,6 +69,8 @@ extension PeerCore {
         // Peer-reflexive candidates of pairs are among the agent's candidates.
         let locals = ice.peek { $0.localCandidates } ?? []
         let remotes = ice.peek { $0.remoteCandidates } ?? []
+        var pairStats: [StatsReport.CandidatePair] = []
+        for pair in pairs { pairStats.append(self.pairStats(pair, isSelected: pair.name.id == selected)) }
         return StatsReport(
             timestamp: Double(now.nanoseconds) / 1e6,
             peerConnection: .init(
@@ -77,7 +79,7 @@ extension PeerCore {
             certificates: certificates,
             localCandidates: locals.map { .init($0, side: "local", ufrag: localUfrag) },
             remoteCandidates: remotes.map { .init($0, side: "remote", ufrag: remoteUfrag) },
-            candidatePairs: pairs.map { pairStats($0, isSelected: $0.name.id == selected) },
+            candidatePairs: pairStats,
             dataChannels: ledger.channels.sorted { $0.key.number < $1.key.number }.map { key, channel in
                 StatsReport.DataChannel(
                     id: "channel-\(key.number)", label: channel.label, protocol: channel.subprotocol,
@@ -109,7 +111,7 @@ extension PeerCore {
             remoteCertificateId: remoteCertificate == nil ? nil : "certificate-remote")
     }
 
-    private func pairStats(_ pair: ICECandidatePair, isSelected: Bool) -> StatsReport.CandidatePair {
+    private mutating func pairStats(_ pair: ICECandidatePair, isSelected: Bool) -> StatsReport.CandidatePair {
         let localUfrag = ice.peek { $0.localCredentials.ufrag } ?? ""
         let remoteUfrag = ice.peek { $0.remoteCredentials?.ufrag } ?? nil
         let counters = ice.peek { $0.counters(ofPair: pair.name.id) } ?? .init()
