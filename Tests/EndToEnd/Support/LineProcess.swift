@@ -20,6 +20,7 @@ final class LineProcess: Sendable {
         var partial: [UInt8] = []
         var hasEnded = false
         var status: Int32?
+        var peakMemory: Int?
     }
 
     let name: String
@@ -48,24 +49,12 @@ final class LineProcess: Sendable {
         process.standardInput = input
         process.standardOutput = output
         process.standardError = errors
-        output.fileHandleForReading.readabilityHandler = { [weak self] handle in
-            let data = handle.availableData
-            if data.isEmpty { handle.readabilityHandler = nil }
-            self?.received([UInt8](data))
-        }
-        errors.fileHandleForReading.readabilityHandler = { [weak self] handle in
-            let data = handle.availableData
-            if data.isEmpty { handle.readabilityHandler = nil }
-            self?.state.withLock { state in
-                state.errors += String(decoding: data, as: UTF8.self)
-                if data.isEmpty { state.errorsHaveEnded = true }
-            }
-        }
         process.terminationHandler = { [weak self] process in
             Leash.release(process: process.processIdentifier)
             self?.state.withLock { $0.status = process.terminationStatus }
         }
         try process.run()
+        read(output, errors)
         Leash.hold(process: pid)
         // It may have ended before it was held.
         if !process.isRunning { Leash.release(process: pid) }
@@ -73,8 +62,59 @@ final class LineProcess: Sendable {
 
     deinit { kill() }
 
-    private func received(_ bytes: [UInt8]) {
+    /// Reads both outputs to their ends, on a thread: Foundation's handlers watch descriptors that others get meanwhile,
+    /// which with many programs at a time has crashed the tests.
+    private func read(_ output: Pipe, _ errors: Pipe) {
+        Thread.detachNewThread { [weak self] in
+            let pipes = [output, errors]
+            var open = pipes.map {
+                pollfd(fd: $0.fileHandleForReading.fileDescriptor, events: Int16(POLLIN), revents: 0)
+            }
+            var buffer = [UInt8](repeating: 0, count: 65_536)
+            while open.contains(where: { $0.fd >= 0 }) {
+                poll(&open, nfds_t(open.count), -1)
+                for index in open.indices where open[index].fd >= 0 && open[index].revents != 0 {
+                    let count = Foundation.read(open[index].fd, &buffer, buffer.count)
+                    if count < 0, errno == EINTR { continue }
+                    // A negative descriptor is passed over (poll(2)).
+                    if count <= 0 { open[index].fd = -1 }
+                    let bytes = Array(buffer[..<max(count, 0)])
+                    if index == 0 { self?.received(bytes) } else { self?.receivedErrors(bytes) }
+                }
+            }
+            // The pipes' ends are closed with them.
+            withExtendedLifetime(pipes) {}
+        }
+    }
+
+    private func receivedErrors(_ bytes: [UInt8]) {
         state.withLock { state in
+            state.errors += String(decoding: bytes, as: UTF8.self)
+            if bytes.isEmpty { state.errorsHaveEnded = true }
+        }
+    }
+
+    /// The most memory that the program ever had resident, in MiB; of one that has ended, when it last wrote a line.
+    var peakMemory: Int? {
+        let now = residentPeak
+        return state.withLock { state in
+            state.peakMemory = now ?? state.peakMemory
+            return state.peakMemory
+        }
+    }
+
+    private var residentPeak: Int? {
+        guard let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),
+            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
+            let kilobytes = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int($0) })
+        else { return nil }
+        return kilobytes / 1024
+    }
+
+    private func received(_ bytes: [UInt8]) {
+        let peak = residentPeak
+        state.withLock { state in
+            state.peakMemory = peak ?? state.peakMemory
             if bytes.isEmpty { state.hasEnded = true }
             state.partial += bytes
             while let end = state.partial.firstIndex(of: 0x0A) {

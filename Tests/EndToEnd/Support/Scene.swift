@@ -144,14 +144,3 @@ extension TrackerServer {
         }
     }
 }
-
-extension LineProcess {
-    /// The most memory that the program ever had resident, in MiB; `nil` once it has ended.
-    var peakMemory: Int? {
-        guard let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),
-            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
-            let kilobytes = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int($0) })
-        else { return nil }
-        return kilobytes / 1024
-    }
-}
