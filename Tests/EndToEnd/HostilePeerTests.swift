@@ -101,14 +101,16 @@ extension HostilePeerTests {
                 let scene = try Scene()
                 let hostile = try await HostilePeer.join(tracker.url, .init())
                 let fetch = try scene.fetch(trackers: [tracker.url], "--download-limit", "2MB")
-                try await eventually("an offer came") { !hostile.sessions.isEmpty }
-                let candidates = hostile.sessions[0].remoteCandidates.withLock { $0 }
-                let targets = candidates.compactMap { ICECandidate(sdp: $0)?.address }
-                #expect(!targets.isEmpty)
+                func targets() -> [SocketAddress] {
+                    let candidates = hostile.sessions.first?.remoteCandidates.withLock { $0 } ?? []
+                    return candidates.compactMap { ICECandidate(sdp: $0)?.address }
+                }
+                try await eventually("an offer came") { !targets().isEmpty }
+                let known = targets()
                 await hostile.leave()
                 let seeder = try await scene.seed(trackers: [tracker.url])
                 _ = try await fetch.json(where: ["event": "peer", "state": "joined"])
-                try throwGarbage(at: targets)
+                try throwGarbage(at: known)
                 _ = try await fetch.json(within: .seconds(40), where: ["event": "shard"])
                 #expect(fetch.peakMemory ?? .max < memoryLimit)
                 _ = try await fetch.json(within: .seconds(40), where: ["event": "done"])
