@@ -121,8 +121,9 @@ struct AdversityTests {
                 set -- $(ip -o route show default)
                 old=$(ip -o -4 address show dev "$5" scope global | awk '{print $4}')
                 new=$(echo "$old" | awk -F '[./]' '{print $1 "." $2 "." $3 "." ($4 + 50) % 250 + 2 "/" $5}')
-                ip address add "$new" dev "$5"
+                # A second address of a network goes with the first one.
                 ip address del "$old" dev "$5"
+                ip address add "$new" dev "$5"
                 ip route replace default via "$3" dev "$5"
                 """,
             ], in: stage.network.host("fetcher").namespace)
