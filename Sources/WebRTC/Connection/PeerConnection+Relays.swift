@@ -86,15 +86,12 @@ extension PeerConnection.Servers {
 
 extension PeerConnection {
     /// Tells the budget what went over relays, and the core what may.
-    func noteRelayed() {
+    func noteRelayed(_ bytes: UInt64) {
         guard let budget = configuration.relayBudget else { return }
-        let (bytes, certificate) = guarded.withLock { state in
-            let bytes = state.core.transport.bytesRelayed
-            let isKnown = work.relay.peer != nil || bytes == work.relay.bytes
-            return (bytes, isKnown ? nil : state.core.remoteCertificate)
+        if work.relay.peer == nil {
+            work.relay.peer = guarded.withLock { $0.core.remoteCertificate }.map { SHA256.hash($0) }
         }
-        if let certificate { work.relay.peer = SHA256.hash(certificate) }
-        guard let peer = work.relay.peer, bytes != work.relay.bytes else { return }
+        guard let peer = work.relay.peer else { return }
         budget.add(bytes - work.relay.bytes, for: peer)
         work.relay.bytes = bytes
         // Other connections to the same peer spend of it as well.

@@ -421,14 +421,14 @@ extension PeerConnection {
         while true {
             let now = endpoint.loop.now
             if onLoop { endpoint.messages.lend(to: &work.outbox.message) }
-            let sockets = guarded.withLock { state in
+            let (sockets, bytesRelayed) = guarded.withLock { state in
                 state.isDirty = false
                 state.core.drain(
                     into: &work.outbox, includingEvents: onLoop, readsMessages: !state.readingPaused, now: now)
-                return state.sockets
+                return (state.sockets, state.core.transport.bytesRelayed)
             }
             transmit(sockets)
-            noteRelayed()
+            if bytesRelayed != work.relay.bytes { noteRelayed(bytesRelayed) }
             if onLoop {
                 for request in work.outbox.relayRequests { serve(request) }
                 for request in work.outbox.portRequests { serve(request) }
