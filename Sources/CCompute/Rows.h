@@ -110,38 +110,61 @@ FUNCTION void NAME(products)(
     }
 }
 
-// sum += weight * row
-INLINE void NAME(mix_row)(int format, const uint8_t *row, float weight, float *sum, long length) {
+// Four vectors of sums at a time stay in registers while all rows go by.
+INLINE void NAME(mix_rows)(
+    int format, const uint8_t *rows, long stride, long count, const float *weights, float *sum, long length) {
+    long i = 0;
     if (format == COMPUTE_Q8_0) {
-        for (long i = 0; i < length; i += 32) {
-            const uint8_t *block = row + i / 32 * 34;
-            uint16_t half;
-            __builtin_memcpy(&half, block, 2);
-            const FLOATS scale = REPEAT(_cvtsh_ss(half) * weight);
+        for (; i < length; i += 32) {
+            FLOATS sums[32 / WIDTH];
 #pragma unroll
-            for (int k = 0; k < 32; k += WIDTH)
-                STORE(sum + i + k, ADD_PRODUCT(LOAD(sum + i + k), SMALL(block + 2 + k), scale));
+            for (int k = 0; k < 32 / WIDTH; k++) sums[k] = LOAD(sum + i + k * WIDTH);
+            for (long r = 0; r < count; r++) {
+                const uint8_t *block = rows + r * stride + i / 32 * 34;
+                uint16_t half;
+                __builtin_memcpy(&half, block, 2);
+                const FLOATS scale = REPEAT(_cvtsh_ss(half) * weights[r]);
+#pragma unroll
+                for (int k = 0; k < 32 / WIDTH; k++)
+                    sums[k] = ADD_PRODUCT(sums[k], SMALL(block + 2 + k * WIDTH), scale);
+            }
+#pragma unroll
+            for (int k = 0; k < 32 / WIDTH; k++) STORE(sum + i + k * WIDTH, sums[k]);
         }
         return;
     }
-    const FLOATS scale = REPEAT(weight);
-    long i = 0;
-    for (; i + WIDTH <= length; i += WIDTH)
-        STORE(sum + i, ADD_PRODUCT(LOAD(sum + i), NAME(some)(format, row, i), scale));
-    for (; i < length; i++) sum[i] += NAME(one)(format, row, i) * weight;
+    for (; i + 4 * WIDTH <= length; i += 4 * WIDTH) {
+        FLOATS a = LOAD(sum + i), b = LOAD(sum + i + WIDTH);
+        FLOATS c = LOAD(sum + i + 2 * WIDTH), d = LOAD(sum + i + 3 * WIDTH);
+        for (long r = 0; r < count; r++) {
+            const uint8_t *row = rows + r * stride;
+            const FLOATS scale = REPEAT(weights[r]);
+            a = ADD_PRODUCT(a, NAME(some)(format, row, i), scale);
+            b = ADD_PRODUCT(b, NAME(some)(format, row, i + WIDTH), scale);
+            c = ADD_PRODUCT(c, NAME(some)(format, row, i + 2 * WIDTH), scale);
+            d = ADD_PRODUCT(d, NAME(some)(format, row, i + 3 * WIDTH), scale);
+        }
+        STORE(sum + i, a);
+        STORE(sum + i + WIDTH, b);
+        STORE(sum + i + 2 * WIDTH, c);
+        STORE(sum + i + 3 * WIDTH, d);
+    }
+    for (; i < length; i++) {
+        float value = sum[i];
+        for (long r = 0; r < count; r++) value += NAME(one)(format, rows + r * stride, i) * weights[r];
+        sum[i] = value;
+    }
 }
 
 // sum += weights[r] * row r, over `count` rows at distances of `stride` bytes.
 FUNCTION void NAME(mix)(
     int format, const void *rows, long stride, long count, const float *weights, float *sum, long length) {
-    for (long r = 0; r < count; r++) {
-        const uint8_t *row = (const uint8_t *)rows + r * stride;
-        switch (format) {
-        case COMPUTE_F32: NAME(mix_row)(COMPUTE_F32, row, weights[r], sum, length); break;
-        case COMPUTE_F16: NAME(mix_row)(COMPUTE_F16, row, weights[r], sum, length); break;
-        case COMPUTE_BF16: NAME(mix_row)(COMPUTE_BF16, row, weights[r], sum, length); break;
-        default: NAME(mix_row)(COMPUTE_Q8_0, row, weights[r], sum, length); break;
-        }
+    const uint8_t *bytes = (const uint8_t *)rows;
+    switch (format) {
+    case COMPUTE_F32: return NAME(mix_rows)(COMPUTE_F32, bytes, stride, count, weights, sum, length);
+    case COMPUTE_F16: return NAME(mix_rows)(COMPUTE_F16, bytes, stride, count, weights, sum, length);
+    case COMPUTE_BF16: return NAME(mix_rows)(COMPUTE_BF16, bytes, stride, count, weights, sum, length);
+    default: return NAME(mix_rows)(COMPUTE_Q8_0, bytes, stride, count, weights, sum, length);
     }
 }
 
