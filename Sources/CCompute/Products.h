@@ -58,6 +58,12 @@ INLINE FLOATS NAME(spread)(__m128 v) {
     const __m512i order = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     return _mm512_permutexvar_ps(order, _mm512_castps128_ps512(v));
 }
+// Of two numbers a row, the first or the second into the row's four lanes.
+INLINE FLOATS NAME(spread_pairs)(__m256 v, int second) {
+    const __m512i order = _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
+    return _mm512_permutexvar_ps(
+        _mm512_add_epi32(order, _mm512_set1_epi32(second)), _mm512_castps256_ps512(v));
+}
 // The sums of each row's four lanes.
 INLINE __m128 NAME(gather)(FLOATS v) {
     v = _mm512_add_ps(v, _mm512_permute_ps(v, 0xB1));
@@ -101,6 +107,10 @@ INLINE FLOATS NAME(spread)(__m128 v) {
     const __m256i order = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(v), order);
 }
+INLINE FLOATS NAME(spread_pairs)(__m256 v, int second) {
+    const __m256i order = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2);
+    return _mm256_permutevar8x32_ps(v, _mm256_add_epi32(order, _mm256_set1_epi32(second)));
+}
 INLINE __m128 NAME(gather)(FLOATS v) {
     v = _mm256_add_ps(v, _mm256_permute_ps(v, 0xB1));
     v = _mm256_add_ps(v, _mm256_permute_ps(v, 0x4E));
@@ -132,6 +142,17 @@ INLINE __m128 NAME(halves)(const uint8_t *const *rows, long offset) {
     return _mm_cvtph_ps(v);
 }
 
+// The two halves at an offset of each row: a scale and a minimum.
+INLINE __m256 NAME(pairs)(const uint8_t *const *rows, long offset) {
+    __m128i v = _mm_cvtsi32_si128((int)NAME(word)(rows[0] + offset));
+    v = _mm_insert_epi32(v, (int)NAME(word)(rows[1] + offset), 1);
+#if ROWS == 4
+    v = _mm_insert_epi32(v, (int)NAME(word)(rows[2] + offset), 2);
+    v = _mm_insert_epi32(v, (int)NAME(word)(rows[3] + offset), 3);
+#endif
+    return _mm256_cvtph_ps(v);
+}
+
 // The bits of a 16-bit mask of each row as bytes of 16 or 0.
 INLINE BYTES NAME(fifth)(const uint8_t *const *rows, long offset) {
     const __m128i each = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
@@ -160,36 +181,43 @@ struct NAME(block) {
 
 // The scales and minima of 32 weights of a Q4_K or Q5_K block: twelve bytes hold eight of each, with six bits.
 INLINE void NAME(scales)(const uint8_t *const *rows, long offset, int sub, struct NAME(block) *block) {
-    float scales[4] = {0}, minima[4] = {0};
+    float numbers[8] = {0};  // a scale and a minimum of each row
     for (int i = 0; i < ROWS; i++) {
         const uint8_t *s = rows[i] + offset + 4;
         if (sub < 4) {
-            scales[i] = (float)(s[sub] & 63);
-            minima[i] = (float)(s[sub + 4] & 63);
+            numbers[2 * i] = (float)(s[sub] & 63);
+            numbers[2 * i + 1] = -(float)(s[sub + 4] & 63);
         } else {
-            scales[i] = (float)((s[sub + 4] & 15) | (s[sub - 4] >> 6) << 4);
-            minima[i] = (float)(s[sub + 4] >> 4 | (s[sub] >> 6) << 4);
+            numbers[2 * i] = (float)((s[sub + 4] & 15) | (s[sub - 4] >> 6) << 4);
+            numbers[2 * i + 1] = -(float)(s[sub + 4] >> 4 | (s[sub] >> 6) << 4);
         }
     }
-    block->scale = NAME(spread)(_mm_mul_ps(NAME(halves)(rows, offset), _mm_loadu_ps(scales)));
-    const __m128 minimum = _mm_mul_ps(NAME(halves)(rows, offset + 2), _mm_loadu_ps(minima));
-    block->minimum = NAME(spread)(_mm_xor_ps(minimum, _mm_set1_ps(-0.0f)));
+    const __m256 pairs = _mm256_mul_ps(NAME(pairs)(rows, offset), _mm256_loadu_ps(numbers));
+    block->scale = NAME(spread_pairs)(pairs, 0);
+    block->minimum = NAME(spread_pairs)(pairs, 1);
 }
 
 INLINE struct NAME(block) NAME(unpack)(int format, const uint8_t *const *rows, long index) {
     struct NAME(block) block;
     block.high_scale = block.high_minimum = NAME(nothing)();
     switch (format) {
-    case COMPUTE_Q4_0:
-    case COMPUTE_Q4_1: {
-        const long size = format == COMPUTE_Q4_0 ? 18 : 20;
-        const long offset = index * size;
-        const BYTES packed = NAME(load)(rows, offset + size - 16);
+    case COMPUTE_Q4_0: {
+        const long offset = index * 18;
+        const BYTES packed = NAME(load)(rows, offset + 2);
         block.low = NAME(nibble)(packed, 0);
         block.high = NAME(nibble)(packed, 4);
         block.scale = NAME(spread)(NAME(halves)(rows, offset));
-        block.minimum = format == COMPUTE_Q4_0 ? NAME(multiply)(block.scale, NAME(repeat)(-8.0f))
-                                               : NAME(spread)(NAME(halves)(rows, offset + 2));
+        block.minimum = NAME(multiply)(block.scale, NAME(repeat)(-8.0f));
+        break;
+    }
+    case COMPUTE_Q4_1: {
+        const long offset = index * 20;
+        const BYTES packed = NAME(load)(rows, offset + 4);
+        const __m256 pairs = NAME(pairs)(rows, offset);
+        block.low = NAME(nibble)(packed, 0);
+        block.high = NAME(nibble)(packed, 4);
+        block.scale = NAME(spread_pairs)(pairs, 0);
+        block.minimum = NAME(spread_pairs)(pairs, 1);
         break;
     }
     case COMPUTE_Q5_0: {
@@ -259,6 +287,8 @@ INLINE void NAME(tile)(
     FLOATS sums[8];
 #pragma unroll
     for (int c = 0; c < columns; c++) sums[c] = NAME(nothing)();
+    // Of a single column the minima are added up apart, or each sum would wait for the one before.
+    FLOATS minima = NAME(nothing)();
     const long blocks = p->blocks;
     for (long b = 0; b < blocks; b++) {
         const struct NAME(block) w = NAME(unpack)(format, rows, b);
@@ -284,11 +314,13 @@ INLINE void NAME(tile)(
             } else {
                 const BYTES both = NAME(dot)(NAME(dot)(NAME(zero)(), w.low, low), w.high, high);
                 sum = NAME(add_product)(sum, NAME(convert)(both), NAME(multiply)(w.scale, scale));
-                sum = NAME(add_product)(sum, w.minimum, NAME(repeat)(n->quarter_sum));
+                if (columns == 1) minima = NAME(add_product)(minima, w.minimum, NAME(repeat)(n->quarter_sum));
+                else sum = NAME(add_product)(sum, w.minimum, NAME(repeat)(n->quarter_sum));
             }
             sums[c] = sum;
         }
     }
+    if (columns == 1) sums[0] = NAME(add_product)(sums[0], minima, NAME(repeat)(1));
 #pragma unroll
     for (int c = 0; c < columns; c++) {
         float results[4];

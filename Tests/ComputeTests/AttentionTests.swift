@@ -60,7 +60,8 @@ struct AttentionTests {
     func attention(_ test: Case) throws {
         var entropy = Entropy(seed: 40)
         let backend = CPUBackend(threads: 2, instructions: test.instructions)
-        for (heads, keyValueHeads, length, window) in [(9, 3, 64, nil), (4, 1, 96, 5), (2, 2, 32, 1), (3, 3, 128, 100)] {
+        let shapes: [(Int, Int, Int, Int?)] = [(9, 3, 64, nil), (4, 1, 96, 5), (2, 2, 32, 1), (3, 3, 128, 100)]
+        for (heads, keyValueHeads, length, window) in shapes {
             for (first, count) in [(0, 1), (0, 7), (37, 1), (12, 5)] {
                 let shape = try AttentionShape(
                     heads: heads, keyValueHeads: keyValueHeads, headLength: length, window: window)
@@ -98,17 +99,22 @@ struct AttentionTests {
             let position = first + item / shape.heads
             let head = item % shape.heads / (shape.heads / shape.keyValueHeads)
             let seen = max(0, position + 1 - (shape.window ?? .max))...position
-            let scores = seen.map { p in
-                (0..<length).reduce(0.0) {
-                    $0 + Double(queries[item * length + $1]) * Double(keys[p * stride + head * length + $1])
-                } * Double(shape.scale)
+            let scores = seen.map { p -> Double in
+                var score = 0.0
+                for i in 0..<length {
+                    score += Double(queries[item * length + i]) * Double(keys[p * stride + head * length + i])
+                }
+                return score * Double(shape.scale)
             }
             let highest = scores.max() ?? 0
             let powers = scores.map { exp($0 - highest) }
             let sum = powers.reduce(0, +)
             for i in 0..<length {
-                output.append(
-                    zip(seen, powers).reduce(0.0) { $0 + $1.1 / sum * Double(values[$1.0 * stride + head * length + i]) })
+                var mean = 0.0
+                for (p, power) in zip(seen, powers) {
+                    mean += power / sum * Double(values[p * stride + head * length + i])
+                }
+                output.append(mean)
             }
         }
         return output
@@ -138,7 +144,8 @@ struct AttentionTests {
 
     @Test("over what does not fit is refused")
     func shapes() throws {
-        for (heads, keyValueHeads, length, window) in [(0, 1, 8, nil), (3, 2, 8, nil), (2, 1, 0, nil), (2, 0, 8, nil), (2, 1, 8, 0)] {
+        let wrong: [(Int, Int, Int, Int?)] = [(0, 1, 8, nil), (3, 2, 8, nil), (2, 1, 0, nil), (2, 0, 8, nil), (2, 1, 8, 0)]
+        for (heads, keyValueHeads, length, window) in wrong {
             #expect(throws: ComputeError.self) {
                 try AttentionShape(heads: heads, keyValueHeads: keyValueHeads, headLength: length, window: window)
             }
@@ -149,14 +156,15 @@ struct AttentionTests {
             func rows(_ format: BlockFormat, _ stride: Int, _ count: Int) throws -> CachedRows {
                 try CachedRows(bytes, format: format, shape: shape, rowStride: stride, headStride: 0, count: count)
             }
-            for (format, stride, count) in [
-                (BlockFormat.f32, 32, 5), (.f32, .max, 2), (.f32, -32, 2), (.f32, 32, 0), (.q8_0, 34, 1), (.q4_1, 20, 1),
-            ] {
+            let wrong: [(BlockFormat, Int, Int)] = [
+                (.f32, 32, 5), (.f32, .max, 2), (.f32, -32, 2), (.f32, 32, 0), (.q8_0, 34, 1), (.q4_1, 20, 1),
+            ]
+            for (format, stride, count) in wrong {
                 #expect(throws: ComputeError.self) { try rows(format, stride, count) }
             }
             let four = try rows(.f32, 32, 4)
             let queries = [Float](repeating: 0, count: 16 * 5)
-            for (first, count) in [(-1, 1), (4, 1), (0, 5), (.max, 1)] {
+            for (first, count) in [(-1, 1), (4, 1), (0, 5), (Int.max, 1)] {
                 #expect(throws: ComputeError.self) {
                     var output = queries
                     try CPUBackend(threads: 1).attend(

@@ -47,15 +47,17 @@ struct BlockFormatTests {
     @Test("nibbles lie low ones first")
     func nibbles() throws {
         // d = 2; byte j holds j in its low and 15 − j in its high nibble.
-        let packed = (0..<16).map { String(format: "%02X", $0 | (15 - $0) << 4) }.joined()
+        let packed = (0..<16).map { (i: Int) -> String in String(format: "%02X", i | (15 - i) << 4) }.joined()
         let low = (0..<16).map(Float.init)
         let high = low.reversed()
-        #expect(try values(.q4_0, "0040" + packed, count: 32) == low.map { 2 * ($0 - 8) } + high.map { 2 * ($0 - 8) })
+        let quants: [Float] = low + high
+        let eights: [Float] = quants.map { 2 * ($0 - 8) }
+        #expect(try values(.q4_0, "0040" + packed, count: 32) == eights)
         // m = −1
-        #expect(
-            try values(.q4_1, "0040 00BC" + packed, count: 32) == low.map { 2 * $0 - 1 } + high.map { 2 * $0 - 1 })
+        let ones: [Float] = quants.map { 2 * $0 - 1 }
+        #expect(try values(.q4_1, "0040 00BC" + packed, count: 32) == ones)
         // Fifth bits of weights 0, 9 and 31.
-        var fives = low.map { 2 * ($0 - 16) } + high.map { 2 * ($0 - 16) }
+        var fives: [Float] = quants.map { 2 * ($0 - 16) }
         for i in [0, 9, 31] { fives[i] += 32 }
         #expect(try values(.q5_0, "0040 01020080" + packed, count: 32) == fives)
     }
@@ -63,7 +65,7 @@ struct BlockFormatTests {
     @Test("bytes are signed")
     func signedBytes() throws {
         let quants = (0..<32).map { String(format: "%02X", $0 * 8) }.joined()
-        let expected = (0..<32).map { Float($0 < 16 ? $0 * 8 : $0 * 8 - 256) * 0.5 }
+        let expected = (0..<32).map { i -> Float in Float(i < 16 ? i * 8 : i * 8 - 256) * 0.5 }
         #expect(try values(.q8_0, "0038" + quants, count: 32) == expected)
     }
 
@@ -74,19 +76,20 @@ struct BlockFormatTests {
         let minima: [UInt8] = [5, 6, 7, 8, 59, 41, 26, 11]
         var packed = [UInt8](repeating: 0, count: 12)
         for i in 0..<4 {
-            packed[i] = scales[i] | scales[i + 4] >> 4 << 6
-            packed[i + 4] = minima[i] | minima[i + 4] >> 4 << 6
+            packed[i] = scales[i] | (scales[i + 4] >> 4) << 6
+            packed[i + 4] = minima[i] | (minima[i + 4] >> 4) << 6
             packed[i + 8] = scales[i + 4] & 15 | minima[i + 4] << 4
         }
         let head = "003C 0038" + packed.map { String(format: "%02X", $0) }.joined()
         // Low nibbles 2, high nibbles 3.
         let nibbles = String(repeating: "32", count: 128)
-        let four = (0..<256).map { i in
-            Float(scales[i / 32]) * (i / 32 % 2 == 0 ? 2 : 3) - 0.5 * Float(minima[i / 32])
+        let four = (0..<256).map { i -> Float in
+            let nibble: Float = i / 32 % 2 == 0 ? 2 : 3
+            return Float(scales[i / 32]) * nibble - 0.5 * Float(minima[i / 32])
         }
         #expect(try values(.q4_K, head + nibbles, count: 256) == four)
         // Bit b of byte l is the fifth bit of weight l of run b: here of runs 1 and 6.
-        let five = (0..<256).map { i in
+        let five = (0..<256).map { i -> Float in
             four[i] + ([1, 6].contains(i / 32) ? 16 * Float(scales[i / 32]) : 0)
         }
         #expect(try values(.q5_K, head + String(repeating: "42", count: 32) + nibbles, count: 256) == five)

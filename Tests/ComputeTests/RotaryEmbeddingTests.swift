@@ -21,7 +21,9 @@ struct RotaryEmbeddingTests {
             for head in 0..<3 {
                 for pair in 0..<4 {
                     let base = token * 32 + head * 10
-                    let (a, b) = convention == .interleaved ? (base + 2 * pair, base + 2 * pair + 1) : (base + pair, base + pair + 4)
+                    let isInterleaved = convention == .interleaved
+                    let a = isInterleaved ? base + 2 * pair : base + pair
+                    let b = isInterleaved ? a + 1 : a + 4
                     let angle = Double(1000 + token) * pow(10_000, -Double(pair) / 4)
                     expected[a] = Float(Double(x[a]) * cos(angle) - Double(x[b]) * sin(angle))
                     expected[b] = Float(Double(x[a]) * sin(angle) + Double(x[b]) * cos(angle))
