@@ -29,12 +29,14 @@ extension CPUBackend {
     ) throws(ComputeError) {
         guard let base = products.baseAddress, count > 0 else { return }
         var quantizes = false
+        var rows = 0
         for product in products {
             guard product.matrix.columns == length else {
                 throw ComputeError(
                     .shape, "columns of \(length) activations for rows of \(product.matrix.columns) weights")
             }
             quantizes = quantizes || product.matrix.format.isQuantized
+            rows += product.matrix.rows
         }
         var job = ProductJob(
             products: base, count: products.count, values: values, length: length, columns: count,
@@ -45,12 +47,17 @@ extension CPUBackend {
             job.notes = UnsafePointer(columns.notes)
         }
         (job.scratch, job.scratchStride) = scratch(length: length)
+        // A router's few rows are done before another thread has begun.
+        if rows * length * count < Self.worthMeeting { return job.run(0, 1) }
         withUnsafePointer(to: &job) { job in
             pool.run(UnsafeRawPointer(job)) { context, part, parts in
                 context.assumingMemoryBound(to: ProductJob.self).pointee.run(part, parts)
             }
         }
     }
+
+    /// Multiplications that are worth a meeting of threads, which takes about a microsecond.
+    private static let worthMeeting = 32_768
 
     /// The product of one matrix with columns: `output` takes a column of `matrix.rows` numbers for each of them.
     public func multiply(

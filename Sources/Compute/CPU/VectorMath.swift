@@ -144,12 +144,25 @@ package enum VectorMath {
 
     /// Where the largest number is, the first of equal ones; NaN is not looked at. `nil` when there is no number.
     package static func argmax(_ x: UnsafePointer<Float>, count: Int) -> Int? {
-        var best: Int?
-        var highest = -Float.infinity
-        for i in 0..<count where x[i] > highest || (best == nil && x[i] == highest) {
-            best = i
-            highest = x[i]
+        let bytes = UnsafeRawPointer(x)
+        var highest = SIMD8<Float>(repeating: -.infinity)
+        var i = 0
+        while i + 8 <= count {
+            let value = bytes.loadUnaligned(fromByteOffset: i * 4, as: SIMD8<Float>.self)
+            highest.replace(with: value, where: value .> highest)
+            i += 8
         }
-        return best
+        var best = highest.max()
+        while i < count {
+            if x[i] > best { best = x[i] }
+            i += 1
+        }
+        i = 0
+        while i + 8 <= count {
+            let value = bytes.loadUnaligned(fromByteOffset: i * 4, as: SIMD8<Float>.self)
+            if any(value .== best) { break }
+            i += 8
+        }
+        return (i..<max(i, count)).first { x[$0] == best }
     }
 }
