@@ -166,7 +166,7 @@ let package = Package(
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "ICE", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
-            name: "ComputeTests", dependencies: ["Compute", "Wire", "TestSupport"], exclude: ["oracle"]),
+            name: "ComputeTests", dependencies: ["Compute", "CCompute", "Wire", "TestSupport"], exclude: ["oracle"]),
         .testTarget(
             name: "SwarmTests",
             dependencies: ["Swarm", "RDRR", "Hashing", "NetIO", "WebRTC", "Wire", "TestSupport"]),

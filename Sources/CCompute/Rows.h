@@ -19,7 +19,10 @@
 #define BRAIN(p) _mm512_castsi512_ps(_mm512_slli_epi32( \
     _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p))), 16))
 #define SMALL(p) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(p))))
-INLINE float NAME(total)(FLOATS v) { return _mm512_reduce_add_ps(v); }
+INLINE __m128 NAME(quarter)(FLOATS v) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
 #else
 #define WIDTH 8
 #define FLOATS __m256
@@ -34,12 +37,16 @@ INLINE float NAME(total)(FLOATS v) { return _mm512_reduce_add_ps(v); }
 #define BRAIN(p) _mm256_castsi256_ps(_mm256_slli_epi32( \
     _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p))), 16))
 #define SMALL(p) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
+INLINE __m128 NAME(quarter)(FLOATS v) {
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+}
+#endif
+
 INLINE float NAME(total)(FLOATS v) {
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    __m128 sum = NAME(quarter)(v);
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
 }
-#endif
 
 INLINE float NAME(one)(int format, const uint8_t *row, long i) {
     uint16_t half;
@@ -68,8 +75,8 @@ INLINE FLOATS NAME(some)(int format, const uint8_t *row, long i) {
     }
 }
 
-// The product of one row with one column.
-INLINE float NAME(row)(int format, const uint8_t *row, const float *x, long length) {
+// The product of one row with one column, as a vector whose total it is, but for the last numbers that fill none.
+INLINE FLOATS NAME(row_sums)(int format, const uint8_t *row, const float *x, long length) {
     FLOATS a = ZERO(), b = ZERO();
     if (format == COMPUTE_Q8_0) {
         for (long i = 0; i < length; i += 32) {
@@ -81,32 +88,50 @@ INLINE float NAME(row)(int format, const uint8_t *row, const float *x, long leng
             for (int k = WIDTH; k < 32; k += WIDTH) sum = ADD_PRODUCT(sum, SMALL(block + 2 + k), LOAD(x + i + k));
             a = ADD_PRODUCT(a, sum, REPEAT(_cvtsh_ss(half)));
         }
-        return NAME(total)(a);
+        return a;
     }
     long i = 0;
     for (; i + 2 * WIDTH <= length; i += 2 * WIDTH) {
         a = ADD_PRODUCT(a, NAME(some)(format, row, i), LOAD(x + i));
         b = ADD_PRODUCT(b, NAME(some)(format, row, i + WIDTH), LOAD(x + i + WIDTH));
     }
-    for (; i + WIDTH <= length; i += WIDTH) a = ADD_PRODUCT(a, NAME(some)(format, row, i), LOAD(x + i));
+    if (i + WIDTH <= length) a = ADD_PRODUCT(a, NAME(some)(format, row, i), LOAD(x + i));
+    return ADD(a, b);
+}
+
+INLINE float NAME(row)(int format, const uint8_t *row, const float *x, long length) {
     float rest = 0;
-    for (; i < length; i++) rest += NAME(one)(format, row, i) * x[i];
-    return NAME(total)(ADD(a, b)) + rest;
+    if (format != COMPUTE_Q8_0)
+        for (long i = length / WIDTH * WIDTH; i < length; i++) rest += NAME(one)(format, row, i) * x[i];
+    return NAME(total)(NAME(row_sums)(format, row, x, length)) + rest;
+}
+
+// Four rows at a time add up their vectors together.
+INLINE void NAME(products_of)(
+    int format, const uint8_t *rows, long stride, long count, const float *x, long length, float scale, float *output) {
+    long r = 0;
+    if (length % WIDTH == 0)
+        for (; r + 4 <= count; r += 4) {
+            const uint8_t *row = rows + r * stride;
+            const __m128 a = NAME(quarter)(NAME(row_sums)(format, row, x, length));
+            const __m128 b = NAME(quarter)(NAME(row_sums)(format, row + stride, x, length));
+            const __m128 c = NAME(quarter)(NAME(row_sums)(format, row + 2 * stride, x, length));
+            const __m128 d = NAME(quarter)(NAME(row_sums)(format, row + 3 * stride, x, length));
+            const __m128 sums = _mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d));
+            _mm_storeu_ps(output + r, _mm_mul_ps(sums, _mm_set1_ps(scale)));
+        }
+    for (; r < count; r++) output[r] = NAME(row)(format, rows + r * stride, x, length) * scale;
 }
 
 // output[r] = scale * (row r · x) for `count` rows at distances of `stride` bytes.
 FUNCTION void NAME(products)(
     int format, const void *rows, long stride, long count, const float *x, long length, float scale, float *output) {
-    for (long r = 0; r < count; r++) {
-        const uint8_t *row = (const uint8_t *)rows + r * stride;
-        float value;
-        switch (format) {
-        case COMPUTE_F32: value = NAME(row)(COMPUTE_F32, row, x, length); break;
-        case COMPUTE_F16: value = NAME(row)(COMPUTE_F16, row, x, length); break;
-        case COMPUTE_BF16: value = NAME(row)(COMPUTE_BF16, row, x, length); break;
-        default: value = NAME(row)(COMPUTE_Q8_0, row, x, length); break;
-        }
-        output[r] = value * scale;
+    const uint8_t *bytes = (const uint8_t *)rows;
+    switch (format) {
+    case COMPUTE_F32: return NAME(products_of)(COMPUTE_F32, bytes, stride, count, x, length, scale, output);
+    case COMPUTE_F16: return NAME(products_of)(COMPUTE_F16, bytes, stride, count, x, length, scale, output);
+    case COMPUTE_BF16: return NAME(products_of)(COMPUTE_BF16, bytes, stride, count, x, length, scale, output);
+    default: return NAME(products_of)(COMPUTE_Q8_0, bytes, stride, count, x, length, scale, output);
     }
 }
 
@@ -197,6 +222,45 @@ FUNCTION void NAME(columns)(
     }
     for (; c < columns; c++)
         output[c * output_stride] = NAME(row)(COMPUTE_F32, (const uint8_t *)row, x + c * stride, length);
+}
+
+// Blocks of 32 activations as bytes: QuantizedColumns.swift says what they are.
+FUNCTION void NAME(quantize)(const float *x, long blocks, int8_t *quants, struct compute_note *notes) {
+    const __m256 sign = _mm256_set1_ps(-0.0f), zero = _mm256_setzero_ps();
+    for (long b = 0; b < blocks; b++, x += 32, quants += 32) {
+        const __m256 v0 = _mm256_loadu_ps(x), v1 = _mm256_loadu_ps(x + 8);
+        const __m256 v2 = _mm256_loadu_ps(x + 16), v3 = _mm256_loadu_ps(x + 24);
+        // Zero times what is not finite is NaN.
+        __m256 check = _mm256_fmadd_ps(v0, zero, _mm256_mul_ps(v1, zero));
+        check = _mm256_fmadd_ps(v2, zero, _mm256_fmadd_ps(v3, zero, check));
+        if (_mm256_movemask_ps(_mm256_cmp_ps(check, check, _CMP_UNORD_Q))) {
+            const float nan = __builtin_nanf("");
+            _mm256_storeu_si256((__m256i *)quants, _mm256_setzero_si256());
+            notes[b] = (struct compute_note){nan, nan, nan, nan};
+            continue;
+        }
+        const __m256 a01 = _mm256_max_ps(_mm256_andnot_ps(sign, v0), _mm256_andnot_ps(sign, v1));
+        const __m256 a23 = _mm256_max_ps(_mm256_andnot_ps(sign, v2), _mm256_andnot_ps(sign, v3));
+        const __m256 a = _mm256_max_ps(a01, a23);
+        __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+        m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+        const float largest = _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
+        const float scale = largest / 127.0f, quotient = 127.0f / largest;
+        const __m256 inverse = _mm256_set1_ps(quotient <= 3.402823466e38f ? quotient : 0.0f);
+        const __m256i q0 = _mm256_cvtps_epi32(_mm256_mul_ps(v0, inverse));
+        const __m256i q1 = _mm256_cvtps_epi32(_mm256_mul_ps(v1, inverse));
+        const __m256i q2 = _mm256_cvtps_epi32(_mm256_mul_ps(v2, inverse));
+        const __m256i q3 = _mm256_cvtps_epi32(_mm256_mul_ps(v3, inverse));
+        const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        _mm256_storeu_si256((__m256i *)quants, _mm256_permutevar8x32_epi32(packed, order));
+        const __m256i both = _mm256_hadd_epi32(_mm256_add_epi32(q0, q1), _mm256_add_epi32(q2, q3));
+        __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+        sums = _mm_hadd_epi32(sums, sums);
+        const float quarter = scale * 0.25f;
+        const float low = (float)_mm_cvtsi128_si32(sums), high = (float)_mm_extract_epi32(sums, 1);
+        notes[b] = (struct compute_note){scale, quarter * (low + high), quarter * low, quarter * high};
+    }
 }
 
 #undef WIDTH

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CCompute
 import Testing
 import Wire
 
@@ -86,6 +87,35 @@ struct ProductTests {
                 Issue.record("row \(i % rows) of \(rows), column \(i / rows): \(found[i]), not \(value) (size \(size))")
                 return
             }
+        }
+    }
+
+    @Test("take bytes that do not depend on the instructions", arguments: InstructionSet.supported)
+    func quantization(_ instructions: InstructionSet) throws {
+        var entropy = Entropy(seed: 17)
+        var x = randomNumbers(32 * 40, from: &entropy)
+        for (block, factor) in [(0, Float(0)), (1, 1e-37), (2, 1e-30), (3, 1e37), (4, 1e-42)] {
+            for i in 0..<32 { x[block * 32 + i] *= factor }
+        }
+        x[5 * 32 + 3] = .nan
+        x[6 * 32 + 20] = -.infinity
+        let expected = QuantizedColumns(capacity: x.count)
+        let found = QuantizedColumns(capacity: x.count)
+        try expected.prepare(length: 32, count: 40)
+        try found.prepare(length: 32, count: 40)
+        expected.fill(x, blocks: 0..<40, with: .portable)
+        // In two parts, as two threads would.
+        found.fill(x, blocks: 0..<17, with: instructions)
+        found.fill(Array(x[(17 * 32)...]), blocks: 17..<40, with: instructions)
+        for block in 0..<40 {
+            let (a, b) = (expected.notes[block], found.notes[block])
+            #expect((0..<32).allSatisfy { expected.quants[block * 32 + $0] == found.quants[block * 32 + $0] })
+            #expect(a.scale.isNaN == (block == 5 || block == 6))
+            let numbers = [
+                (a.scale, b.scale), (a.quarter_sum, b.quarter_sum), (a.quarter_low, b.quarter_low),
+                (a.quarter_high, b.quarter_high),
+            ]
+            #expect(numbers.allSatisfy { $0 == $1 || $0.isNaN && $1.isNaN })
         }
     }
 

@@ -52,14 +52,27 @@ public final class QuantizedColumns: @unchecked Sendable {
         }
         try prepare(length: length, count: values.count / length)
         values.withUnsafeBufferPointer { values in
-            if let values = values.baseAddress { fill(values, blocks: 0..<(self.length / 32 * count)) }
+            if let values = values.baseAddress {
+                fill(values, blocks: 0..<(self.length / 32 * count), with: .best)
+            }
         }
     }
 
     /// Quantises blocks, counted over all columns, of which `values` are the first.
-    func fill(_ values: UnsafePointer<Float>, blocks: Range<Int>) {
+    func fill(_ values: UnsafePointer<Float>, blocks: Range<Int>, with instructions: InstructionSet) {
+        let (target, notes) = (quants + blocks.lowerBound * 32, notes + blocks.lowerBound)
+        switch instructions {
+        case .portable: fill(values, blocks: blocks)
+        #if arch(x86_64)
+        case .avx2: compute_avx2_quantize(values, blocks.count, target, notes)
+        case .avx512: compute_avx512_quantize(values, blocks.count, target, notes)
+        #endif
+        }
+    }
+
+    private func fill(_ values: UnsafePointer<Float>, blocks: Range<Int>) {
         for block in blocks {
-            let source = UnsafeRawPointer(values + block * 32)
+            let source = UnsafeRawPointer(values + (block - blocks.lowerBound) * 32)
             let low = source.loadUnaligned(as: SIMD16<Float>.self)
             let high = source.loadUnaligned(fromByteOffset: 64, as: SIMD16<Float>.self)
             let (first, second, note) = Self.quantized(low, high)

@@ -45,16 +45,17 @@ public final class CPUBackend: @unchecked Sendable {
         if length * count > quantized.capacity { quantized = QuantizedColumns(capacity: length * count) }
         try quantized.prepare(length: length, count: count)
         let blocks = length / 32 * count
-        // Below this the threads would cost more than they bring: a block takes some 20 ns.
-        if blocks < 256 {
-            quantized.fill(values, blocks: 0..<blocks)
+        // Below this the threads would cost more than they bring: a block takes some 10 ns.
+        if blocks < 512 {
+            quantized.fill(values, blocks: 0..<blocks, with: instructions)
         } else {
-            var job = QuantizeJob(values: values, columns: quantized, blocks: blocks)
+            var job = QuantizeJob(
+                values: values, columns: quantized, blocks: blocks, instructions: instructions)
             withUnsafePointer(to: &job) { job in
                 pool.run(UnsafeRawPointer(job)) { context, part, parts in
-                    let job = context.assumingMemoryBound(to: QuantizeJob.self)
-                    let blocks = share(of: job.pointee.blocks, part, parts, multiple: 1)
-                    job.pointee.columns.fill(job.pointee.values + blocks.lowerBound * 32, blocks: blocks)
+                    let job = context.assumingMemoryBound(to: QuantizeJob.self).pointee
+                    let blocks = share(of: job.blocks, part, parts, multiple: 1)
+                    job.columns.fill(job.values + blocks.lowerBound * 32, blocks: blocks, with: job.instructions)
                 }
             }
         }
@@ -65,6 +66,7 @@ public final class CPUBackend: @unchecked Sendable {
         let values: UnsafePointer<Float>
         let columns: QuantizedColumns
         let blocks: Int
+        let instructions: InstructionSet
     }
 }
 
