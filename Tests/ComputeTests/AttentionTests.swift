@@ -47,9 +47,9 @@ struct AttentionTests {
             }
         }
 
-        func rows(_ pointer: UnsafeRawBufferPointer, _ format: BlockFormat, _ shape: AttentionShape, _ positions: Int) throws
-            -> CachedRows
-        {
+        func rows(
+            _ pointer: UnsafeRawBufferPointer, _ format: BlockFormat, _ shape: AttentionShape, _ positions: Int
+        ) throws -> CachedRows {
             try CachedRows(
                 pointer, format: format, shape: shape, rowStride: rowBytes * shape.keyValueHeads, headStride: rowBytes,
                 count: positions)
@@ -144,7 +144,9 @@ struct AttentionTests {
 
     @Test("over what does not fit is refused")
     func shapes() throws {
-        let wrong: [(Int, Int, Int, Int?)] = [(0, 1, 8, nil), (3, 2, 8, nil), (2, 1, 0, nil), (2, 0, 8, nil), (2, 1, 8, 0)]
+        let wrong: [(Int, Int, Int, Int?)] = [
+            (0, 1, 8, nil), (3, 2, 8, nil), (2, 1, 0, nil), (2, 0, 8, nil), (2, 1, 8, 0),
+        ]
         for (heads, keyValueHeads, length, window) in wrong {
             #expect(throws: ComputeError.self) {
                 try AttentionShape(heads: heads, keyValueHeads: keyValueHeads, headLength: length, window: window)

@@ -57,7 +57,7 @@ struct ProductTests {
         }
     }
 
-    @Test("with bytes are those of what the bytes stand for, to rounding", arguments: cases.filter(\.format.isQuantized))
+    @Test("with bytes are those of what the bytes stand for", arguments: cases.filter(\.format.isQuantized))
     func bytes(_ test: Case) throws {
         var entropy = Entropy(seed: 11)
         let backend = CPUBackend(threads: 2, instructions: test.instructions)
@@ -129,7 +129,9 @@ struct ProductTests {
                 var weights = RandomWeights(test.format, rows: 3, columns: length, from: &entropy)
                 // Everything but the first halves; those of Q6_K are the last.
                 let kept = test.format == .q6_K ? 208..<210 : 0..<4
-                for i in weights.bytes.indices where !kept.contains(i % test.format.blockSize) { weights.bytes[i] = byte }
+                for i in weights.bytes.indices where !kept.contains(i % test.format.blockSize) {
+                    weights.bytes[i] = byte
+                }
                 let x = [Float](repeating: sign * 3, count: length * 5)
                 let found = try multiply(weights, x, .bytes, backend)
                 try check(found, weights.values(), x, length: length, rows: 3, tolerance: 1e-5)

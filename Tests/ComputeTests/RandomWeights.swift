@@ -26,7 +26,9 @@ struct RandomWeights {
             for i in 0..<rows * columns { put(Self.half(&entropy), at: i * 2) }
         default:
             for block in 0..<count / format.blockSize {
-                for offset in Self.halves(of: format) { put(Self.half(&entropy), at: block * format.blockSize + offset) }
+                for offset in Self.halves(of: format) {
+                    put(Self.half(&entropy), at: block * format.blockSize + offset)
+                }
             }
         }
     }

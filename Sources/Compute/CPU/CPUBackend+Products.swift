@@ -122,7 +122,8 @@ private struct ProductJob {
     }
 
     private func multiplyBytes(
-        _ product: MatrixProduct, _ rows: Range<Int>, _ quants: UnsafePointer<Int8>, _ notes: UnsafePointer<compute_note>
+        _ product: MatrixProduct, _ rows: Range<Int>, _ quants: UnsafePointer<Int8>,
+        _ notes: UnsafePointer<compute_note>
     ) {
         let blocks = length / 32
         var first = 0

@@ -27,7 +27,8 @@ public struct WeightMatrix: @unchecked Sendable {
         }
         guard let rowBytes = format.byteCount(of: columns) else {
             throw ComputeError(
-                .shape, "rows of \(columns) weights do not fill blocks of \(format.blockLength), which \(format.name) has")
+                .shape,
+                "rows of \(columns) weights do not fill blocks of \(format.blockLength), which \(format.name) has")
         }
         let (size, overflow) = rows.multipliedReportingOverflow(by: rowBytes)
         guard !overflow, let base = bytes.baseAddress, bytes.count >= size else {
