@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products and sums of rows in single precision, whose values are stored as F32, F16, BF16 or Q8_0. Included once for
-// each width of registers, like Products.h.
+// Products and sums of rows in single precision, whose values are stored as F32, F16, BF16, Q8_0 or (products alone)
+// Q4_1. Included once for each width of registers, like Products.h.
 
 #define INLINE static inline __attribute__((always_inline, target(TARGET)))
 #define FUNCTION static inline __attribute__((target(TARGET)))
@@ -19,6 +19,7 @@
 #define BRAIN(p) _mm512_castsi512_ps(_mm512_slli_epi32( \
     _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p))), 16))
 #define SMALL(p) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#define FRONT(v) _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(v))
 INLINE __m128 NAME(quarter)(FLOATS v) {
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
@@ -37,6 +38,7 @@ INLINE __m128 NAME(quarter)(FLOATS v) {
 #define BRAIN(p) _mm256_castsi256_ps(_mm256_slli_epi32( \
     _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p))), 16))
 #define SMALL(p) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
+#define FRONT(v) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v))
 INLINE __m128 NAME(quarter)(FLOATS v) {
     return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
 }
@@ -90,6 +92,30 @@ INLINE FLOATS NAME(row_sums)(int format, const uint8_t *row, const float *x, lon
         }
         return a;
     }
+    if (format == COMPUTE_Q4_1) {
+        for (long i = 0; i < length; i += 32) {
+            const uint8_t *block = row + i / 32 * 20;
+            uint16_t scale, minimum;
+            __builtin_memcpy(&scale, block, 2);
+            __builtin_memcpy(&minimum, block + 2, 2);
+            const __m128i packed = _mm_loadu_si128((const __m128i *)(block + 4));
+            __m128i nibbles[2] = {
+                _mm_and_si128(packed, _mm_set1_epi8(15)),
+                _mm_and_si128(_mm_srli_epi16(packed, 4), _mm_set1_epi8(15)),
+            };
+            FLOATS products = ZERO(), values = ZERO();
+#pragma unroll
+            for (int k = 0; k < 32; k += WIDTH) {
+                const FLOATS v = LOAD(x + i + k);
+                products = ADD_PRODUCT(products, FRONT(nibbles[k / 16]), v);
+                values = ADD(values, v);
+                if (WIDTH == 8) nibbles[k / 16] = _mm_unpackhi_epi64(nibbles[k / 16], nibbles[k / 16]);
+            }
+            a = ADD_PRODUCT(a, products, REPEAT(_cvtsh_ss(scale)));
+            b = ADD_PRODUCT(b, values, REPEAT(_cvtsh_ss(minimum)));
+        }
+        return ADD(a, b);
+    }
     long i = 0;
     for (; i + 2 * WIDTH <= length; i += 2 * WIDTH) {
         a = ADD_PRODUCT(a, NAME(some)(format, row, i), LOAD(x + i));
@@ -101,7 +127,7 @@ INLINE FLOATS NAME(row_sums)(int format, const uint8_t *row, const float *x, lon
 
 INLINE float NAME(row)(int format, const uint8_t *row, const float *x, long length) {
     float rest = 0;
-    if (format != COMPUTE_Q8_0)
+    if (format != COMPUTE_Q8_0 && format != COMPUTE_Q4_1)
         for (long i = length / WIDTH * WIDTH; i < length; i++) rest += NAME(one)(format, row, i) * x[i];
     return NAME(total)(NAME(row_sums)(format, row, x, length)) + rest;
 }
@@ -131,6 +157,7 @@ FUNCTION void NAME(products)(
     case COMPUTE_F32: return NAME(products_of)(COMPUTE_F32, bytes, stride, count, x, length, scale, output);
     case COMPUTE_F16: return NAME(products_of)(COMPUTE_F16, bytes, stride, count, x, length, scale, output);
     case COMPUTE_BF16: return NAME(products_of)(COMPUTE_BF16, bytes, stride, count, x, length, scale, output);
+    case COMPUTE_Q4_1: return NAME(products_of)(COMPUTE_Q4_1, bytes, stride, count, x, length, scale, output);
     default: return NAME(products_of)(COMPUTE_Q8_0, bytes, stride, count, x, length, scale, output);
     }
 }
@@ -275,5 +302,6 @@ FUNCTION void NAME(quantize)(const float *x, long blocks, int8_t *quants, struct
 #undef HALVES
 #undef BRAIN
 #undef SMALL
+#undef FRONT
 #undef INLINE
 #undef FUNCTION

@@ -87,6 +87,16 @@ extension CPUBackend {
     }
 }
 
+extension BlockFormat {
+    /// Whether a row is multiplied with a column where it lies, without being unpacked to memory first.
+    fileprivate var hasRowKernel: Bool {
+        switch self {
+        case .f32, .f16, .bf16, .q4_1, .q8_0: true
+        default: false
+        }
+    }
+}
+
 /// Several matrices by the same columns; each thread takes a run of rows of every matrix.
 private struct ProductJob {
     let products: UnsafePointer<MatrixProduct>
@@ -110,7 +120,7 @@ private struct ProductJob {
             if rows.isEmpty { continue }
             if product.matrix.format.isQuantized, let quants, let notes {
                 multiplyBytes(product, rows, quants, notes)
-            } else if columns == 1, !product.matrix.format.isQuantized {
+            } else if columns == 1, product.matrix.format.hasRowKernel {
                 instructions.products(
                     product.matrix.format, product.matrix.base + rows.lowerBound * product.matrix.rowBytes,
                     stride: product.matrix.rowBytes, count: rows.count, with: values, length: length, scale: 1,

@@ -3,7 +3,7 @@
 /// The processor that runs models: threads, the instructions they use, and what memory they work in.
 ///
 /// One caller at a time. All arrays of activations are columns one after the other: of a token each, `length` numbers.
-/// Nothing is allocated by a call that is no larger than one before it.
+/// No memory for numbers is taken by a call that is no larger than one before it.
 public final class CPUBackend: @unchecked Sendable {
     // Unchecked: there is one caller at a time, and threads write to places of their own.
 

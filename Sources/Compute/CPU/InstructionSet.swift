@@ -58,7 +58,8 @@ extension InstructionSet {
         }
     }
 
-    /// `output[r] = scale · (row r · x)`, for rows of F32, F16, BF16 or Q8_0 at distances of `stride` bytes.
+    /// `output[r] = scale · (row r · x)`, for rows of F32, F16, BF16, Q4_1 or Q8_0 at distances of `stride`
+    /// bytes.
     func products(
         _ format: BlockFormat, _ rows: UnsafeRawPointer, stride: Int, count: Int, with x: UnsafePointer<Float>,
         length: Int, scale: Float, into output: UnsafeMutablePointer<Float>
@@ -77,7 +78,7 @@ extension InstructionSet {
         }
     }
 
-    /// `sum += Σ weights[r] · row r`, for rows of the same formats.
+    /// `sum += Σ weights[r] · row r`, for rows of F32, F16, BF16 or Q8_0.
     func mix(
         _ format: BlockFormat, _ rows: UnsafeRawPointer, stride: Int, count: Int, weights: UnsafePointer<Float>,
         into sum: UnsafeMutablePointer<Float>, length: Int
