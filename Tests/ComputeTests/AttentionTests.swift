@@ -25,7 +25,7 @@ struct AttentionTests {
 
         init(_ format: BlockFormat, positions: Int, heads: Int, length: Int, from entropy: inout Entropy) throws {
             let exact = randomNumbers(positions * heads * length, from: &entropy)
-            rowBytes = try #require(format.byteCount(of: length))
+            let rowBytes = try #require(format.byteCount(of: length))
             var stored = [UInt8](repeating: 0, count: positions * heads * rowBytes)
             stored.withUnsafeMutableBytes { stored in
                 exact.withUnsafeBufferPointer { exact in
@@ -34,17 +34,18 @@ struct AttentionTests {
                     }
                 }
             }
-            bytes = stored
-            var numbers = exact
-            var span = numbers.mutableSpan
-            try format.dequantize(bytes.span.bytes, into: &span)
-            self.numbers = numbers
+            var decoded = exact
+            var span = decoded.mutableSpan
+            try format.dequantize(stored.span.bytes, into: &span)
             // What is stored differs by no more than the format's precision.
             let precision: Float = format == .f32 ? 0 : format == .f16 ? 0x1p-11 : 1.02 / 254
-            for i in exact.indices where abs(numbers[i] - exact[i]) > precision {
-                Issue.record("\(exact[i]) is stored as \(numbers[i])")
+            for i in exact.indices where abs(decoded[i] - exact[i]) > precision {
+                Issue.record("\(exact[i]) is stored as \(decoded[i])")
                 break
             }
+            self.rowBytes = rowBytes
+            bytes = stored
+            numbers = decoded
         }
 
         func rows(
