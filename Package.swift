@@ -62,6 +62,8 @@ let package = Package(
         .systemLibrary(name: "CNATLab"),
         // No library: which instructions the processor has.
         .systemLibrary(name: "CProcessor"),
+        // No library either: products of blocks with instructions that Swift cannot name.
+        .systemLibrary(name: "CCompute"),
 
         // The stack: no package dependency, no Foundation.
         .target(name: "Wire", swiftSettings: strict),
@@ -88,6 +90,9 @@ let package = Package(
         .target(name: "RDRR", dependencies: ["Wire", "Hashing"], swiftSettings: strict),
         .target(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
+
+        // Arithmetic of models.
+        .target(name: "Compute", dependencies: ["CCompute", "CProcessor"], swiftSettings: strict),
 
         // The STUN and TURN server.
         .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
@@ -160,6 +165,8 @@ let package = Package(
             dependencies: ["Relay", "ICE", "DTLS", "Hashing", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "ICE", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
+        .testTarget(
+            name: "ComputeTests", dependencies: ["Compute", "CCompute", "Wire", "TestSupport"], exclude: ["oracle"]),
         .testTarget(
             name: "SwarmTests",
             dependencies: ["Swarm", "RDRR", "Hashing", "NetIO", "WebRTC", "Wire", "TestSupport"]),

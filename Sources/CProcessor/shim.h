@@ -8,6 +8,11 @@ struct processor_features {
     bool avx2;
     // The parts of AVX-512 that every server processor with it has: F, BW, DQ and VL.
     bool avx512;
+    // Fused multiply-add, and conversions between half and single precision.
+    bool fma;
+    bool f16c;
+    // Dot products of bytes in registers of 512 bits.
+    bool avx512_vnni;
 };
 
 #if defined(__x86_64__)
@@ -21,22 +26,25 @@ static inline unsigned long long processor_saved_states(void) {
 }
 
 static inline struct processor_features processor_features(void) {
-    struct processor_features features = {false, false, false};
+    struct processor_features features = {0};
     unsigned a, b, c, d;
     if (!__get_cpuid_count(1, 0, &a, &b, &c, &d)) return features;
     features.sse41 = (c & bit_SSE4_1) != 0;
     if (!(c & bit_OSXSAVE)) return features;
     const unsigned long long states = processor_saved_states();
+    features.fma = (c & bit_FMA) != 0 && (states & 0x06) == 0x06;
+    features.f16c = (c & bit_F16C) != 0 && (states & 0x06) == 0x06;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
     // XMM and YMM: bits 1 and 2; opmask and both parts of ZMM: bits 5 to 7.
     features.avx2 = (b & bit_AVX2) != 0 && (states & 0x06) == 0x06;
     const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     features.avx512 = (b & avx512) == avx512 && (states & 0xE6) == 0xE6;
+    features.avx512_vnni = features.avx512 && (c & bit_AVX512VNNI) != 0;
     return features;
 }
 #else
 static inline struct processor_features processor_features(void) {
-    return (struct processor_features){false, false, false};
+    return (struct processor_features){0};
 }
 #endif
 

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// How heads of queries look at heads of keys and values.
+public struct AttentionShape: Hashable, Sendable {
+    /// Heads of queries.
+    public let heads: Int
+    /// Heads of keys and values, each shared by as many heads of queries as the first number is a multiple.
+    public let keyValueHeads: Int
+    /// Numbers of a head.
+    public let headLength: Int
+    /// What products of queries and keys are multiplied with, mostly 1/√headLength.
+    public let scale: Float
+    /// How many positions a query sees, its own included; all before it when `nil`.
+    public let window: Int?
+
+    /// A shape whose numbers fit each other.
+    public init(
+        heads: Int, keyValueHeads: Int, headLength: Int, scale: Float? = nil, window: Int? = nil
+    ) throws(ComputeError) {
+        guard heads > 0, keyValueHeads > 0, heads % keyValueHeads == 0, headLength > 0, window ?? 1 > 0 else {
+            throw ComputeError(
+                .shape, "\(heads) heads of \(headLength) numbers cannot share \(keyValueHeads) heads of keys")
+        }
+        self.heads = heads
+        self.keyValueHeads = keyValueHeads
+        self.headLength = headLength
+        self.scale = scale ?? 1 / Float(headLength).squareRoot()
+        self.window = window
+    }
+}
+
+/// Keys or values of a sequence in one layer, in memory of somebody else: a row of `headLength` numbers for each position
+/// and head.
+public struct CachedRows: @unchecked Sendable {
+    // Unchecked: kernels only read the memory.
+
+    let base: UnsafeRawPointer
+    /// How the numbers are stored.
+    public let format: BlockFormat
+    /// Bytes from one position to the next.
+    public let rowStride: Int
+    /// Bytes from one head to the next.
+    public let headStride: Int
+    /// Positions that are stored, from 0.
+    public let count: Int
+
+    /// Rows in memory of somebody else.
+    public init(
+        _ bytes: UnsafeRawBufferPointer, format: BlockFormat, shape: AttentionShape, rowStride: Int, headStride: Int,
+        count: Int
+    ) throws(ComputeError) {
+        guard format.isEncodable, let rowBytes = format.byteCount(of: shape.headLength) else {
+            throw ComputeError(
+                .format, "keys and values of \(shape.headLength) numbers cannot be stored as \(format.name)")
+        }
+        guard count > 0, rowStride >= 0, headStride >= 0, let base = bytes.baseAddress,
+            Self.end(of: shape.keyValueHeads, headStride, count, rowStride, rowBytes) <= bytes.count
+        else {
+            throw ComputeError(
+                .shape, "\(count) positions of \(shape.keyValueHeads) heads do not fit \(bytes.count) bytes")
+        }
+        self.base = base
+        self.format = format
+        self.rowStride = rowStride
+        self.headStride = headStride
+        self.count = count
+    }
+
+    /// Where the last row ends; as large as can be when it overflows.
+    private static func end(of heads: Int, _ headStride: Int, _ count: Int, _ rowStride: Int, _ rowBytes: Int) -> Int {
+        let (a, first) = (heads - 1).multipliedReportingOverflow(by: headStride)
+        let (b, second) = (count - 1).multipliedReportingOverflow(by: rowStride)
+        let (c, third) = a.addingReportingOverflow(b)
+        let (d, fourth) = c.addingReportingOverflow(rowBytes)
+        return first || second || third || fourth ? .max : d
+    }
+}
+
+extension CPUBackend {
+    /// What queries read from the values of the positions that they see, by softmax(scale · q·k).
+    ///
+    /// - Parameters:
+    ///   - queries: of tokens one after the other, each `heads · headLength` numbers.
+    ///   - first: the position of the first token; each sees its own position and those before it.
+    ///   - count: how many tokens there are; their keys and values are stored.
+    ///   - output: takes as many numbers as there are queries.
+    public func attend(
+        _ queries: UnsafePointer<Float>, first: Int, count: Int, keys: CachedRows, values: CachedRows,
+        shape: AttentionShape, into output: UnsafeMutablePointer<Float>
+    ) throws(ComputeError) {
+        guard count > 0 else { return }
+        guard first >= 0, first <= keys.count - count, first <= values.count - count else {
+            throw ComputeError(
+                .shape, "positions \(first) and \(count - 1) more are not stored: there are \(keys.count)")
+        }
+        let room = scratch(length: min(first + count, shape.window ?? .max))
+        var job = AttentionJob(
+            queries: queries, first: first, count: count, keys: keys, values: values, shape: shape, output: output,
+            instructions: instructions, scratch: room.base, scratchStride: room.stride)
+        withUnsafePointer(to: &job) { job in
+            pool.run(UnsafeRawPointer(job)) { context, part, parts in
+                context.assumingMemoryBound(to: AttentionJob.self).pointee.run(part, parts)
+            }
+        }
+    }
+}
+
+/// Heads of tokens in turn: later tokens see more, so that runs of them would not be equal shares.
+private struct AttentionJob {
+    let queries: UnsafePointer<Float>
+    let first: Int
+    let count: Int
+    let keys: CachedRows
+    let values: CachedRows
+    let shape: AttentionShape
+    let output: UnsafeMutablePointer<Float>
+    let instructions: InstructionSet
+    let scratch: UnsafeMutablePointer<Float>
+    let scratchStride: Int
+
+    func run(_ part: Int, _ parts: Int) {
+        let weights = scratch + part * scratchStride
+        let group = shape.heads / shape.keyValueHeads
+        for item in stride(from: part, to: count * shape.heads, by: parts) {
+            let position = first + item / shape.heads
+            let head = item % shape.heads / group
+            let start = max(0, position + 1 - (shape.window ?? .max))
+            let seen = position + 1 - start
+            let target = output + item * shape.headLength
+            instructions.products(
+                keys.format, keys.base + head * keys.headStride + start * keys.rowStride, stride: keys.rowStride,
+                count: seen, with: queries + item * shape.headLength, length: shape.headLength, scale: shape.scale,
+                into: weights)
+            VectorMath.softmax(weights, count: seen)
+            target.update(repeating: 0, count: shape.headLength)
+            instructions.mix(
+                values.format, values.base + head * values.headStride + start * values.rowStride,
+                stride: values.rowStride, count: seen, weights: weights, into: target, length: shape.headLength)
+        }
+    }
+}

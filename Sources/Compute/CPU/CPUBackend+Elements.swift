@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What is done to each number or each token alone. Threads help where there is enough of it.
+extension CPUBackend {
+    /// How a gate is applied.
+    public enum Gate: String, CaseIterable, Sendable {
+        /// silu(gate) · up.
+        case swiGLU
+        /// gelu(gate) · up, GELU by its approximation with tanh.
+        case geGLU
+    }
+
+    /// Work that is worth a meeting of threads, which takes about a microsecond: a number takes about a nanosecond.
+    private static let worthSharing = 8192
+
+    /// `output = gate(gates) · ups`, over `count` numbers. The output may be one of the inputs.
+    public func gate(
+        _ kind: Gate, _ gates: UnsafePointer<Float>, _ ups: UnsafePointer<Float>, count: Int,
+        into output: UnsafeMutablePointer<Float>
+    ) {
+        forShares(of: count, each: 1) { share in
+            let (gate, up, target) = (gates + share.lowerBound, ups + share.lowerBound, output + share.lowerBound)
+            switch kind {
+            case .swiGLU: VectorMath.swiGLU(gate: gate, up: up, count: share.count, into: target)
+            case .geGLU: VectorMath.geGLU(gate: gate, up: up, count: share.count, into: target)
+            }
+        }
+    }
+
+    /// `y += x`, over `count` numbers.
+    public func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
+        forShares(of: count, each: 1) { share in
+            VectorMath.add(x + share.lowerBound, to: y + share.lowerBound, count: share.count)
+        }
+    }
+
+    /// `x · weight / √(mean of x² + epsilon)` for `count` runs of `length` numbers one after the other: tokens, or heads.
+    /// The output may be the input.
+    public func rmsNorm(
+        _ x: UnsafePointer<Float>, weight: UnsafePointer<Float>, epsilon: Float, length: Int, count: Int,
+        into output: UnsafeMutablePointer<Float>
+    ) {
+        forShares(of: count, each: length) { share in
+            for index in share {
+                VectorMath.rmsNorm(
+                    x + index * length, weight: weight, epsilon: epsilon, count: length, into: output + index * length)
+            }
+        }
+    }
+
+    /// Turns `heads` heads of each of `count` tokens, the first of them at a position, in place. The rotations must have
+    /// been prepared for these positions; tokens are `stride` numbers apart.
+    public func rotate(
+        _ x: UnsafeMutablePointer<Float>, _ rotation: RotaryEmbedding, heads: Int, headLength: Int, stride: Int,
+        position: Int, count: Int
+    ) {
+        forShares(of: count, each: heads * headLength) { share in
+            for index in share {
+                rotation.apply(x + index * stride, count: heads, headLength: headLength, position: position + index)
+            }
+        }
+    }
+
+    /// Where the largest of `count` numbers is, the first of equal ones; NaN is not looked at. `nil` when there is no
+    /// number.
+    public func argmax(_ x: UnsafePointer<Float>, count: Int) -> Int? {
+        VectorMath.argmax(x, count: count)
+    }
+
+    /// `e^x / Σ e^x` in place.
+    public func softmax(_ x: UnsafeMutablePointer<Float>, count: Int) {
+        VectorMath.softmax(x, count: count)
+    }
+
+    private func forShares(of count: Int, each: Int, _ body: (Range<Int>) -> Void) {
+        guard count > 0 else { return }
+        guard count * each >= Self.worthSharing, threads > 1 else { return body(0..<count) }
+        pool.run { part, parts in
+            // 16 numbers are a line of cache.
+            let range = share(of: count, part, parts, multiple: each == 1 ? 16 : 1)
+            if !range.isEmpty { body(range) }
+        }
+    }
+}

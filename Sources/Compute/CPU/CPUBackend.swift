@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The processor that runs models: threads, the instructions they use, and what memory they work in.
+///
+/// One caller at a time. All arrays of activations are columns one after the other: of a token each, `length` numbers.
+/// No memory for numbers is taken by a call that is no larger than one before it.
+public final class CPUBackend: @unchecked Sendable {
+    // Unchecked: there is one caller at a time, and threads write to places of their own.
+
+    /// With which instructions kernels run.
+    public let instructions: InstructionSet
+    /// How many threads work, the caller among them.
+    public var threads: Int { pool.count }
+
+    let pool: ThreadPool
+    private(set) var quantized = QuantizedColumns(capacity: 0)
+    private var scratch: UnsafeMutablePointer<Float>
+    private var scratchLength = 0
+
+    /// A processor with so many threads; instructions that it lacks are replaced by the best it has.
+    public init(threads: Int, instructions: InstructionSet = .best) {
+        self.instructions = instructions.isSupported ? instructions : .best
+        pool = ThreadPool(threads: threads)
+        scratch = .allocate(capacity: 0)
+    }
+
+    deinit {
+        scratch.deallocate()
+    }
+
+    /// Room for `length` numbers for each thread: at `result + thread * length`, aligned as vectors like it.
+    func scratch(length: Int) -> (base: UnsafeMutablePointer<Float>, stride: Int) {
+        // 16 numbers are a line of cache: threads do not write to one together.
+        let stride = length + 31 & ~15
+        if stride > scratchLength {
+            scratch.deallocate()
+            scratch = .allocate(capacity: stride * threads)
+            scratchLength = stride
+        }
+        return (scratch, scratchLength)
+    }
+
+    /// The columns as bytes, in memory of this object.
+    func quantize(_ values: UnsafePointer<Float>, length: Int, count: Int) throws(ComputeError) -> QuantizedColumns {
+        if length * count > quantized.capacity { quantized = QuantizedColumns(capacity: length * count) }
+        try quantized.prepare(length: length, count: count)
+        let blocks = length / 32 * count
+        // Below this the threads would cost more than they bring: a block takes some 10 ns.
+        if blocks < 512 {
+            quantized.fill(values, blocks: 0..<blocks, with: instructions)
+        } else {
+            var job = QuantizeJob(
+                values: values, columns: quantized, blocks: blocks, instructions: instructions)
+            withUnsafePointer(to: &job) { job in
+                pool.run(UnsafeRawPointer(job)) { context, part, parts in
+                    let job = context.assumingMemoryBound(to: QuantizeJob.self).pointee
+                    let blocks = share(of: job.blocks, part, parts, multiple: 1)
+                    job.columns.fill(job.values + blocks.lowerBound * 32, blocks: blocks, with: job.instructions)
+                }
+            }
+        }
+        return quantized
+    }
+
+    private struct QuantizeJob {
+        let values: UnsafePointer<Float>
+        let columns: QuantizedColumns
+        let blocks: Int
+        let instructions: InstructionSet
+    }
+}
+
+/// The part of `count` things that a thread takes; borders are multiples of `multiple`.
+func share(of count: Int, _ part: Int, _ parts: Int, multiple: Int) -> Range<Int> {
+    let units = (count + multiple - 1) / multiple
+    let start = min(count, units * part / parts * multiple)
+    let end = min(count, units * (part + 1) / parts * multiple)
+    return start..<end
+}

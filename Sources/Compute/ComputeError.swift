@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Why something cannot be computed: what is wrong, and where.
+public struct ComputeError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Kinds of errors; more may come.
+    public struct Code: Hashable, Sendable {
+        private let name: String
+
+        /// Sizes that do not fit each other.
+        public static let shape = Code(name: "shape")
+        /// A format that is not known, or not for this use.
+        public static let format = Code(name: "format")
+        /// The system refuses what is needed: memory or threads.
+        public static let system = Code(name: "system")
+    }
+
+    /// What kind of error it is.
+    public let code: Code
+    /// What is wrong, for people.
+    public let message: String
+
+    /// An error of a kind.
+    public init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+
+    /// The message.
+    public var description: String { message }
+}

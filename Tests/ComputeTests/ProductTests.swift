@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+import CCompute
+import Testing
+import Wire
+
+@testable import Compute
+
+@Suite("Products with weights")
+struct ProductTests {
+    struct Case: CustomStringConvertible {
+        let format: BlockFormat
+        let instructions: InstructionSet
+        var description: String { "\(format.name) with \(instructions.rawValue)" }
+    }
+
+    static let cases = BlockFormat.allCases.flatMap { format in
+        InstructionSet.supported.map { Case(format: format, instructions: $0) }
+    }
+
+    /// Rows that are no multiple of what kernels take, and columns around what they take at a time.
+    private static let shapes = [(1, 1), (11, 1), (2, 3), (3, 4), (5, 5), (4, 8), (7, 9), (9, 13), (3, 33)]
+
+    /// The product in double precision, and the sum of the magnitudes that it is made of.
+    private func reference(_ w: ArraySlice<Float>, _ x: ArraySlice<Float>) -> (value: Double, size: Double) {
+        var value = 0.0
+        var size = 0.0
+        for (a, b) in zip(w, x) {
+            value += Double(a) * Double(b)
+            size += abs(Double(a) * Double(b))
+        }
+        return (value, size)
+    }
+
+    private func multiply(
+        _ weights: RandomWeights, _ x: [Float], _ precision: Precision, _ backend: CPUBackend
+    ) throws -> [Float] {
+        var output = [Float](repeating: 0, count: x.count / weights.columns * weights.rows)
+        try weights.withMatrix { matrix in
+            var span = output.mutableSpan
+            try backend.multiply(matrix, by: x.span, into: &span, precision: precision)
+        }
+        return output
+    }
+
+    @Test("are those of the weights' values, to rounding", arguments: cases)
+    func single(_ test: Case) throws {
+        var entropy = Entropy(seed: 10)
+        let backend = CPUBackend(threads: 2, instructions: test.instructions)
+        for (rows, columns) in Self.shapes {
+            for units in [1, 3] {
+                let length = test.format.isQuantized ? test.format.blockLength * units : 37 * units
+                let weights = RandomWeights(test.format, rows: rows, columns: length, from: &entropy)
+                let x = randomNumbers(length * columns, from: &entropy)
+                let found = try multiply(weights, x, .single, backend)
+                try check(found, weights.values(), x, length: length, rows: rows, tolerance: 1e-6)
+            }
+        }
+    }
+
+    @Test("with bytes are those of what the bytes stand for", arguments: cases.filter(\.format.isQuantized))
+    func bytes(_ test: Case) throws {
+        var entropy = Entropy(seed: 11)
+        let backend = CPUBackend(threads: 2, instructions: test.instructions)
+        for (rows, columns) in Self.shapes {
+            for units in [1, 3] {
+                let length = test.format.blockLength * units
+                let weights = RandomWeights(test.format, rows: rows, columns: length, from: &entropy)
+                let x = randomNumbers(length * columns, from: &entropy)
+                let found = try multiply(weights, x, .bytes, backend)
+                let quantized = QuantizedColumns(capacity: x.count)
+                try quantized.quantize(x.span, length: length)
+                let rounded = (0..<columns).flatMap { quantized.values(ofColumn: $0) }
+                for (a, b) in zip(x, rounded) where abs(a - b) > 1.01 / 254 { Issue.record("\(a) became \(b)") }
+                try check(found, weights.values(), rounded, length: length, rows: rows, tolerance: 4e-6)
+            }
+        }
+    }
+
+    private func check(
+        _ found: [Float], _ w: [Float], _ x: [Float], length: Int, rows: Int, tolerance: Double
+    ) throws {
+        for i in found.indices {
+            let row = i % rows * length
+            let column = i / rows * length
+            let (value, size) = reference(w[row..<row + length], x[column..<column + length])
+            guard abs(Double(found[i]) - value) <= tolerance * size + 1e-9 else {
+                Issue.record("row \(i % rows) of \(rows), column \(i / rows): \(found[i]), not \(value) (size \(size))")
+                return
+            }
+        }
+    }
+
+    @Test("take bytes that do not depend on the instructions", arguments: InstructionSet.supported)
+    func quantization(_ instructions: InstructionSet) throws {
+        var entropy = Entropy(seed: 17)
+        var x = randomNumbers(32 * 40, from: &entropy)
+        for (block, factor) in [(0, Float(0)), (1, 1e-37), (2, 1e-30), (3, 1e37), (4, 0x1p-140)] {
+            for i in 0..<32 { x[block * 32 + i] *= factor }
+        }
+        x[5 * 32 + 3] = .nan
+        x[6 * 32 + 20] = -.infinity
+        let expected = QuantizedColumns(capacity: x.count)
+        let found = QuantizedColumns(capacity: x.count)
+        try expected.prepare(length: 32, count: 40)
+        try found.prepare(length: 32, count: 40)
+        expected.fill(x, blocks: 0..<40, with: .portable)
+        // In two parts, as two threads would.
+        found.fill(x, blocks: 0..<17, with: instructions)
+        found.fill(Array(x[(17 * 32)...]), blocks: 17..<40, with: instructions)
+        for block in 0..<40 {
+            let (a, b) = (expected.notes[block], found.notes[block])
+            #expect((0..<32).allSatisfy { expected.quants[block * 32 + $0] == found.quants[block * 32 + $0] })
+            #expect(a.scale.isNaN == (block == 5 || block == 6))
+            let numbers = [
+                (a.scale, b.scale), (a.quarter_sum, b.quarter_sum), (a.quarter_low, b.quarter_low),
+                (a.quarter_high, b.quarter_high),
+            ]
+            #expect(numbers.allSatisfy { $0 == $1 || $0.isNaN && $1.isNaN })
+        }
+    }
+
+    @Test("take extreme weights and activations", arguments: cases.filter(\.format.isQuantized))
+    func extremes(_ test: Case) throws {
+        let backend = CPUBackend(threads: 1, instructions: test.instructions)
+        var entropy = Entropy(seed: 12)
+        let length = test.format.blockLength
+        for byte in [UInt8(0), 0x7F, 0x80, 0xFF] {
+            for sign in [Float(1), -1] {
+                var weights = RandomWeights(test.format, rows: 3, columns: length, from: &entropy)
+                // Everything but the first halves; those of Q6_K are the last.
+                let kept = test.format == .q6_K ? 208..<210 : 0..<4
+                for i in weights.bytes.indices where !kept.contains(i % test.format.blockSize) {
+                    weights.bytes[i] = byte
+                }
+                let x = [Float](repeating: sign * 3, count: length * 5)
+                let found = try multiply(weights, x, .bytes, backend)
+                try check(found, weights.values(), x, length: length, rows: 3, tolerance: 1e-5)
+            }
+        }
+    }
+
+    @Test("with what is no number stay in their row and column", arguments: cases)
+    func notNumbers(_ test: Case) throws {
+        let backend = CPUBackend(threads: 1, instructions: test.instructions)
+        var entropy = Entropy(seed: 13)
+        let length = test.format.isQuantized ? test.format.blockLength : 33
+        for precision in Precision.allCases {
+            for bad in [Float.nan, .infinity, -.infinity] {
+                var weights = RandomWeights(test.format, rows: 6, columns: length, from: &entropy)
+                var x = randomNumbers(length * 9, from: &entropy)
+                x[length * 4 + 17] = bad
+                let found = try multiply(weights, x, precision, backend)
+                for i in found.indices where found[i].isFinite == (i / 6 == 4) {
+                    Issue.record("\(precision), \(bad): row \(i % 6), column \(i / 6) is \(found[i])")
+                }
+                // A NaN in row 2: in its scale, where it has one.
+                let row = weights.bytes.count / 6 * 2
+                let at = row + (test.format == .q6_K ? 208 : test.format == .f32 ? 2 : 0)
+                weights.bytes[at] = 0xC1
+                weights.bytes[at + 1] = test.format == .f32 || test.format == .bf16 ? 0x7F : 0x7E
+                x[length * 4 + 17] = 0.5
+                let again = try multiply(weights, x, precision, backend)
+                for i in again.indices where again[i].isFinite == (i % 6 == 2) {
+                    Issue.record("\(precision), bad weight: row \(i % 6), column \(i / 6) is \(again[i])")
+                }
+            }
+        }
+    }
+
+    @Test("of several matrices go where they should", arguments: InstructionSet.supported)
+    func several(_ instructions: InstructionSet) throws {
+        var entropy = Entropy(seed: 14)
+        let a = RandomWeights(.q4_1, rows: 10, columns: 64, from: &entropy)
+        let b = RandomWeights(.f16, rows: 7, columns: 64, from: &entropy)
+        let x = randomNumbers(64 * 3, from: &entropy)
+        let backend = CPUBackend(threads: 3, instructions: instructions)
+        let expectedA = try multiply(a, x, .bytes, backend)
+        let expectedB = try multiply(b, x, .bytes, backend)
+        // Columns are 20 numbers apart: ten, seven, and three that stay.
+        var output = [Float](repeating: -77, count: 60)
+        try a.withMatrix { a in
+            try b.withMatrix { b in
+                try output.withUnsafeMutableBufferPointer { output in
+                    let base = try #require(output.baseAddress)
+                    let products = [
+                        MatrixProduct(a, into: base, stride: 20), MatrixProduct(b, into: base + 10, stride: 20),
+                    ]
+                    try products.withUnsafeBufferPointer { products in
+                        try x.withUnsafeBufferPointer { x in
+                            try backend.multiply(
+                                products, by: #require(x.baseAddress), length: 64, count: 3, precision: .bytes)
+                        }
+                    }
+                }
+            }
+        }
+        for column in 0..<3 {
+            #expect(output[column * 20..<column * 20 + 10] == expectedA[column * 10..<column * 10 + 10])
+            #expect(output[column * 20 + 10..<column * 20 + 17] == expectedB[column * 7..<column * 7 + 7])
+            #expect(output[column * 20 + 17..<column * 20 + 20] == [-77, -77, -77])
+        }
+    }
+
+    @Test("do not depend on how many threads there are", arguments: InstructionSet.supported)
+    func threads(_ instructions: InstructionSet) throws {
+        var entropy = Entropy(seed: 15)
+        let weights = RandomWeights(.q4_1, rows: 37, columns: 96, from: &entropy)
+        let x = randomNumbers(96 * 100, from: &entropy)
+        let expected = try multiply(weights, x, .bytes, CPUBackend(threads: 1, instructions: instructions))
+        for threads in [2, 3, 7] {
+            let found = try multiply(weights, x, .bytes, CPUBackend(threads: threads, instructions: instructions))
+            #expect(found == expected)
+        }
+    }
+
+    @Test("of shapes that do not fit are refused, and of none are none")
+    func shapes() throws {
+        var entropy = Entropy(seed: 16)
+        let backend = CPUBackend(threads: 2)
+        let weights = RandomWeights(.q8_0, rows: 3, columns: 64, from: &entropy)
+        for (inputs, outputs) in [(63, 3), (64, 2), (128, 3), (0, 3)] {
+            let x = [Float](repeating: 1, count: inputs)
+            var output = [Float](repeating: 0, count: outputs)
+            #expect(throws: ComputeError.self) {
+                try weights.withMatrix { matrix in
+                    var span = output.mutableSpan
+                    try backend.multiply(matrix, by: x.span, into: &span, precision: .bytes)
+                }
+            }
+        }
+        #expect(try multiply(weights, [], .bytes, backend) == [])
+        weights.bytes.withUnsafeBytes { bytes in
+            for (rows, columns) in [(0, 64), (3, 0), (-1, 64), (3, 63), (4, 64), (.max, 64), (3, .max / 32 * 32)] {
+                #expect(throws: ComputeError.self) {
+                    try WeightMatrix(bytes, format: .q8_0, rows: rows, columns: columns)
+                }
+            }
+        }
+    }
+}
