@@ -89,6 +89,9 @@ let package = Package(
         .target(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
+        // Running models.
+        .target(name: "Inference", dependencies: ["Wire", "RDRR"], swiftSettings: strict),
+
         // The STUN and TURN server.
         .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
 
@@ -160,6 +163,9 @@ let package = Package(
             dependencies: ["Relay", "ICE", "DTLS", "Hashing", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "NATLabTests", dependencies: ["NATLab", "ICE", "NetIO", "Wire", "TestSupport"]),
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
+        .testTarget(
+            name: "InferenceTests", dependencies: ["Inference", "RDRR", "Wire", "TestSupport"],
+            exclude: ["Reference"]),
         .testTarget(
             name: "SwarmTests",
             dependencies: ["Swarm", "RDRR", "Hashing", "NetIO", "WebRTC", "Wire", "TestSupport"]),
