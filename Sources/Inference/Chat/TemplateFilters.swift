@@ -94,7 +94,8 @@ extension TemplateInterpreter {
         {
             separators = (item.string, key.string)
         }
-        guard indent.map({ (0...16).contains($0) }) ?? true, separators.item.utf8.count + separators.key.utf8.count < 16,
+        guard indent.map({ (0...16).contains($0) }) ?? true,
+            separators.item.utf8.count + separators.key.utf8.count < 16,
             let text = value.json(
                 indent: indent, separators: separators, sorted: arguments.named["sort_keys"]?.isTrue ?? false)
         else { throw wrong("tojson", value, line) }
@@ -138,7 +139,8 @@ extension TemplateInterpreter {
         case ("abs", _):
             guard let integer = value.integer, integer != .min else { throw wrong(name, value, line) }
             return .integer(abs(integer))
-        case ("int", .number(let number)): return Int(exactly: number.rounded(.towardZero)).map { .integer($0) } ?? .integer(0)
+        case ("int", .number(let number)):
+            return Int(exactly: number.rounded(.towardZero)).map { .integer($0) } ?? .integer(0)
         case ("int", .string(let text)):
             let digits = text.trimmed().string
             let whole = Int(digits) ?? Double(digits).flatMap { Int(exactly: $0.rounded(.towardZero)) }
@@ -208,9 +210,10 @@ extension TemplateInterpreter {
         for item in items {
             try step(line: line)
             let subject = attribute.map { Self.member($0, of: item) } ?? item
-            let passes = try test.map { (test) throws(TemplateError) in
-                try self.test(subject, test, rest.first, line: line)
-            } ?? subject.isTrue
+            let passes =
+                try test.map { (test) throws(TemplateError) in
+                    try self.test(subject, test, rest.first, line: line)
+                } ?? subject.isTrue
             if passes == name.hasPrefix("select") { chosen.append(item) }
         }
         return .list(chosen)

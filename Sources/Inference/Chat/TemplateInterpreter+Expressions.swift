@@ -29,7 +29,10 @@ extension TemplateInterpreter {
         case .filter(let operand, let name, let arguments):
             return try filter(evaluate(operand), name, evaluate(arguments), line: line)
         case .test(let operand, let name, let operands):
-            return .bool(try test(evaluate(operand), name, operands.first.map { (e) throws(TemplateError) in try evaluate(e) }, line: line))
+            return .bool(
+                try test(
+                    evaluate(operand), name, operands.first.map { (e) throws(TemplateError) in try evaluate(e) },
+                    line: line))
         case .not(let operand): return .bool(try !evaluate(operand).isTrue)
         case .negative(let operand): return try negate(evaluate(operand), line: line)
         case .binary(let operation, let left, let right):

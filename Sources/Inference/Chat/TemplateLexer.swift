@@ -148,7 +148,9 @@ struct TemplateLexer {
     private mutating func readNumber() throws(TemplateError) -> TemplateToken.Kind {
         let start = offset
         func skipDigits(_ offset: inout Int) {
-            while offset < source.count, (0x30...0x39).contains(source[offset]) || source[offset] == 0x5F { offset += 1 }
+            while offset < source.count, (0x30...0x39).contains(source[offset]) || source[offset] == 0x5F {
+                offset += 1
+            }
         }
         skipDigits(&offset)
         var isWhole = true

@@ -81,7 +81,8 @@ extension TemplateInterpreter {
             for candidate in candidates {
                 guard let part = candidate.text?.utf8 else { throw needs(name, line) }
                 let fits = part.count <= text.utf8.count
-                if fits, name == "startswith" ? text.utf8.starts(with: part) : text.utf8.suffix(part.count) == part[...] {
+                if fits, name == "startswith" ? text.utf8.starts(with: part) : text.utf8.suffix(part.count) == part[...]
+                {
                     return .bool(true)
                 }
             }
@@ -104,7 +105,8 @@ extension TemplateInterpreter {
             guard !separator.utf8.isEmpty else { throw needs(name, line) }
             return try pieces(
                 name == "split"
-                    ? text.split(separator.utf8, most: most) : text.splitFromEnd(separator.utf8, most: most), line: line)
+                    ? text.split(separator.utf8, most: most) : text.splitFromEnd(separator.utf8, most: most), line: line
+            )
         case "splitlines":
             var lines = text.replacing([0x0D, 0x0A], with: MarkedText("\n", isTrusted: true)).split([0x0A])
             if lines.last?.utf8.isEmpty == true { lines.removeLast() }
@@ -129,7 +131,8 @@ extension TemplateInterpreter {
         case "isdigit", "isnumeric":
             return .bool(!text.utf8.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) })
         default:
-            throw TemplateError(.unsupported, line: line, "the method “.\(name.prefix(50))” of strings is not known here")
+            throw TemplateError(
+                .unsupported, line: line, "the method “.\(name.prefix(50))” of strings is not known here")
         }
     }
 

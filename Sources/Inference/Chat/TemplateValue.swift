@@ -93,7 +93,8 @@ enum TemplateValue: Sendable {
         case (.string(let a), .string(let b)): a == b
         case (.list(let a), .list(let b)): a.count == b.count && zip(a, b).allSatisfy { $0.equals($1) }
         case (.map(let a), .map(let b)):
-            a.count == b.count && a.members.allSatisfy { member in b[member.key].map { member.value.equals($0) } ?? false }
+            a.count == b.count
+                && a.members.allSatisfy { member in b[member.key].map { member.value.equals($0) } ?? false }
         case (.namespace(let a), .namespace(let b)), (.macro(let a), .macro(let b)): a == b
         case (.function(let a), .function(let b)): a == b
         default:

@@ -17,8 +17,8 @@ struct CharacterClass: OptionSet {
     /// All that a run of marks does not hold.
     static let wordOrSpace: CharacterClass = [.letter, .number, .space]
 
-    /// The version of Unicode in which the tokenizers that models are trained with look categories up. (Their splitter of
-    /// digits is newer, hence `anyNumber`.) What was assigned later is neither letter nor number to them.
+    /// The version of Unicode in which the tokenizers that models are trained with look categories up. (Their splitter
+    /// of digits is newer, hence `anyNumber`.) What was assigned later is neither letter nor number to them.
     private static let unicodeVersion = 16
 
     private static let ascii: [CharacterClass] = (0..<0x80).map { (code: UInt8) in of(Unicode.Scalar(code)) }

@@ -45,24 +45,26 @@ public struct Detokenizer: Sendable {
     private static func unfinished(_ bytes: [UInt8]) -> Int {
         for count in 1...3 where count <= bytes.count {
             let lead = bytes[bytes.count - count]
-            let length = switch lead {
-            case 0xC2...0xDF: 2
-            case 0xE0...0xEF: 3
-            case 0xF0...0xF4: 4
-            case 0x80...0xBF: 0
-            default: 1
-            }
+            let length =
+                switch lead {
+                case 0xC2...0xDF: 2
+                case 0xE0...0xEF: 3
+                case 0xF0...0xF4: 4
+                case 0x80...0xBF: 0
+                default: 1
+                }
             if length == 0 { continue }
             guard length > count else { return 0 }
             guard count > 1 else { return 1 }
             let second = bytes[bytes.count - count + 1]
-            let isPossible = switch lead {
-            case 0xE0: second >= 0xA0
-            case 0xED: second <= 0x9F
-            case 0xF0: second >= 0x90
-            case 0xF4: second <= 0x8F
-            default: true
-            }
+            let isPossible =
+                switch lead {
+                case 0xE0: second >= 0xA0
+                case 0xED: second <= 0x9F
+                case 0xF0: second >= 0x90
+                case 0xF4: second <= 0x8F
+                default: true
+                }
             return isPossible ? count : 0
         }
         return 0

@@ -43,7 +43,8 @@ struct JSONCursor {
         let start = try open(UInt8(ascii: "\""))
         text.removeAll(keepingCapacity: true)
         var end = start
-        while end < bytes.count, bytes[end] != UInt8(ascii: "\""), bytes[end] != UInt8(ascii: "\\"), bytes[end] >= 0x20 {
+        while end < bytes.count, bytes[end] != UInt8(ascii: "\""), bytes[end] != UInt8(ascii: "\\"), bytes[end] >= 0x20
+        {
             text.append(bytes[end])
             end += 1
         }

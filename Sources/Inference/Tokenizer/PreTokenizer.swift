@@ -40,6 +40,14 @@ public enum PreTokenizer: String, Hashable, Sendable, CaseIterable {
             + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
     }
 
+    /// The words of a text.
+    public func words(of text: String) -> [String] {
+        let bytes = Array(text.utf8)
+        var words: [String] = []
+        forEachWord(of: bytes, in: bytes.indices) { words.append(String(decoding: bytes[$0], as: UTF8.self)) }
+        return words
+    }
+
     /// Calls `body` for each word of `bytes[range]`, which is valid UTF-8, in order.
     func forEachWord<E: Error>(
         of bytes: [UInt8], in range: Range<Int>, _ body: (Range<Int>) throws(E) -> Void

@@ -30,8 +30,8 @@ extension Tokenizer {
             }
             let range = offset..<found.end
             if kinds[Int(found.token)].needsTrust, !text.isTrusted(range) {
-                // What the user wrote stays whole, as the reference has it; a name that only begins with the user's text
-                // must not hide what follows.
+                // What the user wrote stays whole, as Hugging Face's tokenizers have it; a name that only begins in the
+                // user's text must not hide what follows.
                 offset = text.isUntrusted(range) ? found.end : offset + 1
                 continue
             }

@@ -3,6 +3,24 @@ public import RDRR
 internal import Wire
 
 extension Tokenizer {
+    /// The kinds of `tokenizer.json`.
+    public enum Format: Hashable, Sendable {
+        /// RDRR's own ("bundled"), as it is written for GGUF files.
+        case bundled
+        /// That of Hugging Face's tokenizers.
+        case huggingFace
+    }
+
+    /// Reads a vocabulary file; `name` stands in messages.
+    public convenience init(
+        parsing bytes: [UInt8], format: Format, name: String = "tokenizer.json"
+    ) throws(TokenizerError) {
+        switch format {
+        case .bundled: try self.init(TokenizerDefinition(bundled: bytes, file: name))
+        case .huggingFace: try self.init(TokenizerDefinition(huggingFace: bytes, file: name))
+        }
+    }
+
     /// The most bytes that a vocabulary's file may have: those of the largest models have some 35 million.
     private static let largestFile = 256 << 20
 
@@ -28,7 +46,8 @@ extension Tokenizer {
                 try TokenizerDefinition(bundled: bytes, file: name)
             }
         // What the manifest says goes before what the file says.
-        for (key, name) in [("bosTokenId", "bos"), ("eosTokenId", "eos"), ("padTokenId", "pad"), ("unkTokenId", "unk")] {
+        for (key, name) in [("bosTokenId", "bos"), ("eosTokenId", "eos"), ("padTokenId", "pad"), ("unkTokenId", "unk")]
+        {
             guard let id = entry[key]?.integer else { continue }
             guard id >= 0, id < definition.tokens.count else {
                 throw TokenizerError(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Turns text into the tokens that a model was trained on, and tokens into text. Made once from a model's vocabulary and
-/// shared by all that use the model.
+/// Turns text into the tokens that a model was trained on, and tokens into text. Made once from a model's vocabulary
+/// and shared by all that use the model.
 public final class Tokenizer: Sendable {
     /// How symbols merge.
     enum Merges: Sendable {

@@ -75,7 +75,8 @@ private struct BundledReader {
                 guard let id = value.integer else { continue }
                 guard let id = Int(exactly: id), (0..<tokens.count).contains(id) else {
                     throw TokenizerError(
-                        .mismatch, at: file, "specialTokens.\(name) is \(id), the vocabulary has \(tokens.count) tokens",
+                        .mismatch, at: file,
+                        "specialTokens.\(name) is \(id), the vocabulary has \(tokens.count) tokens",
                         advice: "pack the model again from its source")
                 }
                 special[name] = id

@@ -20,7 +20,8 @@ struct TokenizerDefinition: Sendable {
     var tokens: ByteStrings
     /// As many as tokens.
     var kinds: [TokenKind]
-    /// Pairs in the order in which they merge, as the file writes them: a space between both. Empty where scores say it.
+    /// Pairs in the order in which they merge, as the file writes them: a space between both. Empty where scores say
+    /// it.
     var merges = ByteStrings()
     /// SentencePiece's scores by id; empty where merges say it.
     var scores: [Float] = []
