@@ -101,7 +101,6 @@ struct ChatTemplateTests {
             "{{ \(String(repeating: "-", count: 5000))1 }}", "{{ 1\(String(repeating: "+1", count: 5000)) }}",
             "{{ a\(String(repeating: ".b", count: 5000)) }}", "{{ \(String(repeating: "[", count: 5000)) }}",
             String(repeating: "{% if 1 %}", count: 5000), "{{ 1\(String(repeating: " if 1 else 1", count: 5000)) }}",
-            "{% set ns = namespace(s='a' ~ 'b' * 1) %}",
             "{% set a %}{% for i in range(9999) %}0123456789{% endfor %}{% endset %}{{ a.replace('0', a).replace('0', a) }}",
         ])
     func bounds(template: String) throws {

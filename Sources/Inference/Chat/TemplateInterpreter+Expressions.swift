@@ -16,25 +16,35 @@ extension TemplateInterpreter {
             return .list(values)
         case .map(let members):
             var map = TemplateMap()
-            for member in members { map.set(try key(evaluate(member.key), line: line), try evaluate(member.value)) }
+            for member in members {
+                let name = try evaluate(member.key)
+                let value = try evaluate(member.value)
+                map.set(try key(name, line: line), value)
+            }
             try weigh(.map(map), line: line)
             return .map(map)
+        // What reads this interpreter must come after what changes it: operands first.
         case .attribute(let operand, let name):
-            return try attribute(name, of: evaluate(operand), line: line)
+            let value = try evaluate(operand)
+            return try attribute(name, of: value, line: line)
         case .item(let operand, let index):
-            return try item(evaluate(index), of: evaluate(operand), line: line)
+            let value = try evaluate(operand)
+            let place = try evaluate(index)
+            return try item(place, of: value, line: line)
         case .slice(let operand, let from, let to, let step):
             return try slice(evaluate(operand), bound(from), bound(to), bound(step), line: line)
         case .call(let function, let arguments): return try call(function, arguments, line: line)
         case .filter(let operand, let name, let arguments):
             return try filter(evaluate(operand), name, evaluate(arguments), line: line)
         case .test(let operand, let name, let operands):
-            return .bool(
-                try test(
-                    evaluate(operand), name, operands.first.map { (e) throws(TemplateError) in try evaluate(e) },
-                    line: line))
+            let value = try evaluate(operand)
+            var other: TemplateValue?
+            if let operand = operands.first { other = try evaluate(operand) }
+            return .bool(try test(value, name, other, line: line))
         case .not(let operand): return .bool(try !evaluate(operand).isTrue)
-        case .negative(let operand): return try negate(evaluate(operand), line: line)
+        case .negative(let operand):
+            let value = try evaluate(operand)
+            return try negate(value, line: line)
         case .binary(let operation, let left, let right):
             return try combine(evaluate(left), operation, evaluate(right), line: line)
         case .and(let left, let right):

@@ -77,9 +77,8 @@ struct TemplateInterpreter {
         weight += 1
         switch value {
         case .string(let text): weight += text.utf8.count
-        case .list(let values):
-            guard nesting < limits.nesting else { throw tooDeep(line) }
-            for value in values { try weigh(value, &weight, nesting: nesting + 1, line: line) }
+        case .list(let values): try weigh(values, &weight, nesting: nesting, line: line)
+        case .loop(let loop): try weigh(loop.items, &weight, nesting: nesting, line: line)
         case .map(let map):
             guard nesting < limits.nesting else { throw tooDeep(line) }
             for member in map.members {
@@ -91,6 +90,13 @@ struct TemplateInterpreter {
         guard weight <= limits.bytes else {
             throw TemplateError(.limit, line: line, "a list or mapping holds more than \(limits.bytes) bytes")
         }
+    }
+
+    private mutating func weigh(
+        _ values: [TemplateValue], _ weight: inout Int, nesting: Int, line: Int
+    ) throws(TemplateError) {
+        guard nesting < limits.nesting else { throw tooDeep(line) }
+        for value in values { try weigh(value, &weight, nesting: nesting + 1, line: line) }
     }
 
     private func tooDeep(_ line: Int) -> TemplateError {

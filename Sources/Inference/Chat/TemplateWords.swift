@@ -217,7 +217,7 @@ struct TemplateWords {
     /// Trees of one operator lean to the left: their depth is their length, which the interpreter's stack must bear.
     private func counted(_ count: inout Int, _ line: Int) throws(TemplateError) -> Int {
         count += 1
-        guard count <= 200 else { throw TemplateError(.limit, line: line, "an expression is too long") }
+        guard count <= 100 else { throw TemplateError(.limit, line: line, "an expression is too long") }
         return line
     }
 

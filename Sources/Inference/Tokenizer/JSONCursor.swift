@@ -74,15 +74,38 @@ struct JSONCursor {
             value = value * 10 + Int(bytes[end] - 0x30)
             end += 1
         }
-        guard end > offset, end < bytes.count, [0x2C, 0x5D, 0x7D, 0x20, 0x0A, 0x0D, 0x09].contains(bytes[end]) else {
-            return try integer()
-        }
+        guard end > offset, end < bytes.count, isEndOfValue(bytes[end]) else { return try integer() }
         offset = end
         return value
     }
 
-    /// Takes a number.
+    /// Takes a number. Those with few digits and no exponent are read here, exactly: both parts of the fraction are whole
+    /// numbers that a `Double` holds.
     mutating func number() throws(TokenizerError) -> Double {
+        skipSpace()
+        var end = offset
+        let isNegative = end < bytes.count && bytes[end] == UInt8(ascii: "-")
+        if isNegative { end += 1 }
+        var digits = 0.0
+        var scale = 1.0
+        var count = 0
+        var isFraction = false
+        while end < bytes.count, count < 15 {
+            if (0x30...0x39).contains(bytes[end]) {
+                digits = digits * 10 + Double(bytes[end] - 0x30)
+                count += 1
+                if isFraction { scale *= 10 }
+            } else if bytes[end] == UInt8(ascii: "."), !isFraction, count > 0 {
+                isFraction = true
+            } else {
+                break
+            }
+            end += 1
+        }
+        if count > 0, !isFraction || scale > 1, end < bytes.count, isEndOfValue(bytes[end]) {
+            offset = end
+            return (isNegative ? -1 : 1) * digits / scale
+        }
         guard let value = try value().number else { throw fault("a number was expected") }
         return value
     }
@@ -145,6 +168,12 @@ struct JSONCursor {
 
     // MARK: Characters
 
+    private func isEndOfValue(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: ",") || byte == UInt8(ascii: "]") || byte == UInt8(ascii: "}") || isSpace(byte)
+    }
+
+    private func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 }
+
     private func isPlain(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "{"), UInt8(ascii: "["), UInt8(ascii: "}"), UInt8(ascii: "]"), UInt8(ascii: "\""),
@@ -164,7 +193,7 @@ struct JSONCursor {
     }
 
     private mutating func skipSpace() {
-        while offset < bytes.count, [0x20, 0x0A, 0x0D, 0x09].contains(bytes[offset]) { offset += 1 }
+        while offset < bytes.count, isSpace(bytes[offset]) { offset += 1 }
     }
 
     private mutating func take(_ character: UInt8) throws(TokenizerError) -> Bool {

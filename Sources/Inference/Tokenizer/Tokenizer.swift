@@ -68,7 +68,9 @@ public final class Tokenizer: Sendable {
             case .normal: index.insert(id, of: pieces)
             case .control, .unknown: added.insert(Int32(id), pieces[id])
             case .userDefined:
-                added.insert(Int32(id), pieces[id])
+                // SentencePiece's runs of spaces are merged like others: only so do the words after them stay whole.
+                let hasSpace = definition.tokens[id].contains(0x20)
+                if definition.algorithm != .sentencePiece || !hasSpace { added.insert(Int32(id), pieces[id]) }
                 if definition.algorithm == .sentencePiece { index.insert(id, of: pieces) }
             case .unused, .byte: break
             }
@@ -157,12 +159,15 @@ public final class Tokenizer: Sendable {
     /// What each token says. Control and user-defined tokens say what is written; so does a token of a byte-level
     /// vocabulary that holds a character which stands for no byte.
     private static func pieces(of definition: borrowing TokenizerDefinition) -> ByteStrings {
-        guard case .byteLevel = definition.algorithm else { return definition.tokens }
+        let isSentencePiece = definition.algorithm == .sentencePiece
         var pieces = ByteStrings()
         pieces.reserve(count: definition.tokens.count, bytes: definition.tokens.bytes.count)
         for id in 0..<definition.tokens.count {
             let token = definition.tokens[id]
-            if definition.kinds[id] == .normal, let bytes = ByteAlphabet.decode(token) {
+            if isSentencePiece {
+                let isText = definition.kinds[id] == .normal || definition.kinds[id] == .userDefined
+                pieces.append(isText ? SentencePieceText.escaped(token, withPrefix: false)[...] : token)
+            } else if definition.kinds[id] == .normal, let bytes = ByteAlphabet.decode(token) {
                 pieces.append(bytes)
             } else {
                 pieces.append(token)
