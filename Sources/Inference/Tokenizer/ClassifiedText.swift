@@ -52,7 +52,7 @@ struct ClassifiedText {
     /// The class of each character.
     private(set) var classes: [CharacterClass] = []
     /// Where each character begins in the bytes, and at last where the text ends.
-    private(set) var offsets: [Int] = []
+    private var offsets: [UInt32] = []
 
     /// How many characters there are.
     var count: Int { classes.count }
@@ -71,14 +71,17 @@ struct ClassifiedText {
                 code = code << 6 | UInt32(next & 0x3F)
             }
             classes.append(CharacterClass(Unicode.Scalar(code) ?? "\u{FFFD}"))
-            offsets.append(offset)
+            offsets.append(UInt32(offset))
             offset += length
         }
-        offsets.append(range.upperBound)
+        offsets.append(UInt32(range.upperBound))
     }
 
+    /// Where a character begins.
+    func offset(_ index: Int) -> Int { Int(offsets[index]) }
+
     /// The first byte of a character.
-    func byte(_ index: Int) -> UInt8 { bytes[offsets[index]] }
+    func byte(_ index: Int) -> UInt8 { bytes[offset(index)] }
 
     /// Where the run of characters of a class that begins at `start` ends.
     func run(of kind: CharacterClass, _ start: Int, _ end: Int) -> Int {
@@ -101,7 +104,7 @@ struct ClassifiedText {
             let byte = byte(index)
             guard anyCase else { return byte }
             // Case folding takes the long s for an s: U+017F.
-            if byte == 0xC5, bytes[offsets[index] + 1] == 0xBF { return UInt8(ascii: "s") }
+            if byte == 0xC5, bytes[offset(index) + 1] == 0xBF { return UInt8(ascii: "s") }
             return (0x41...0x5A).contains(byte) ? byte | 0x20 : byte
         }
         switch letter(start + 1) {

@@ -59,7 +59,7 @@ public enum PreTokenizer: String, Hashable, Sendable, CaseIterable {
             var end = text.count
             if self == .smollm {
                 if text.classes[start].contains(.anyNumber) {
-                    try body(text.offsets[start]..<text.offsets[start + 1])
+                    try body(text.offset(start)..<text.offset(start + 1))
                     start += 1
                     continue
                 }
@@ -68,7 +68,7 @@ public enum PreTokenizer: String, Hashable, Sendable, CaseIterable {
             }
             while start < end {
                 let next = nextBoundary(text, start, end)
-                try body(text.offsets[start]..<text.offsets[next])
+                try body(text.offset(start)..<text.offset(next))
                 start = next
             }
         }

@@ -11,7 +11,7 @@ public final class Tokenizer: Sendable {
 
     /// The most bytes that are tokenized at once: far more than the context of any model, and a bound on memory, of
     /// which some forty bytes are taken for each.
-    public static let longestText = 64 << 20
+    public static let longestText = 16 << 20
 
     let algorithm: TokenizerDefinition.Algorithm
     /// What each token says: bytes, with SentencePiece's U+2581 still in place.
