@@ -177,13 +177,15 @@ extension TemplateInterpreter {
             guard var text = left.written, let other = right.written else {
                 throw TemplateError(.wrongKind, line: line, "“~” between \(left.kind) and \(right.kind)")
             }
+            try charge(text.utf8.count + other.utf8.count, line: line)
             text.append(other)
-            return .string(try charge(text, line: line))
+            return .string(text)
         }
         switch (left, operation, right) {
         case (.string(var text), "+", .string(let other)):
+            try charge(text.utf8.count + other.utf8.count, line: line)
             text.append(other)
-            return .string(try charge(text, line: line))
+            return .string(text)
         case (.list(let values), "+", .list(let others)):
             let all = TemplateValue.list(values + others)
             try weigh(all, line: line)
