@@ -8,8 +8,8 @@ enum SentencePieceBytes {
         var value: UInt8 = 0
         for digit in token.dropFirst(3).prefix(2) {
             switch digit {
-            case 0x30...0x39: value = value << 4 | digit - 0x30
-            case 0x41...0x46: value = value << 4 | digit - 0x37
+            case 0x30...0x39: value = value << 4 | (digit - 0x30)
+            case 0x41...0x46: value = value << 4 | (digit - 0x37)
             default: return nil
             }
         }
