@@ -70,7 +70,7 @@ struct ChatTemplateTests {
         "what is not known is refused by name and line",
         arguments: [
             ("{% include 'x' %}", "include", 1), ("a\n\n{% block x %}{% endblock %}", "block", 3),
-            ("{{ 1\n | frobnicate }}", "frobnicate", 2), ("{{ 1 is\n odder }}", "odder", 2),
+            ("{{ 1\n | frobnicate }}", "frobnicate", 2), ("{{ 1\n is odder }}", "odder", 2),
             ("{% for x in y recursive %}{% endfor %}", "recursive", 1), ("{{ f(*x) }}", "spread", 1),
             ("\n{{ 2 ** 3 }}", "**", 2), ("{% call x() %}{% endcall %}", "call", 1),
         ])

@@ -232,7 +232,7 @@ struct TemplateInterpreter {
             return
         }
         loopDepth += 1
-        var state = TemplateLoop(items: items, index: 0, depth: loopDepth)
+        var state = TemplateLoop(items: items, index: 0)
         for index in items.indices {
             try step(line: line)
             state.index = index

@@ -143,7 +143,6 @@ struct TemplateMap: Sendable {
 struct TemplateLoop: Sendable {
     let items: [TemplateValue]
     var index: Int
-    let depth: Int
 
     /// An attribute of `loop`; `nil` for what it does not have.
     func attribute(_ name: String) -> TemplateValue? {
@@ -155,8 +154,8 @@ struct TemplateLoop: Sendable {
         case "first": .bool(index == 0)
         case "last": .bool(index == items.count - 1)
         case "length": .integer(items.count)
-        case "depth": .integer(depth)
-        case "depth0": .integer(depth - 1)
+        case "depth": .integer(1)
+        case "depth0": .integer(0)
         case "previtem": index > 0 ? items[index - 1] : .undefined("loop.previtem")
         case "nextitem": index + 1 < items.count ? items[index + 1] : .undefined("loop.nextitem")
         default: nil

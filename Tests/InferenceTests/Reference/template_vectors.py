@@ -68,7 +68,7 @@ PLAIN = [
     "{{ not true or true }} {{ not (true or true) }} {{ n > 3 and n < 9 }} {{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }} {{ n == 7.0 }}",
     "{{ 'ell' in s }} {{ 3 in l }} {{ 'x' in d }} {{ 5 not in l }} {{ 'a' < 'b' }} {{ [1, 2] == [1, 2] }} {{ true == 1 }}",
     "{{ 'yes' if n else 'no' }} {{ 'yes' if e else 'no' }} [{{ 'x' if false }}] {{ e or 'other' }} {{ n and 'both' }}",
-    "{{ -n }} {{ +n }} {{ -f|abs }} {{ (1, 2) }} {{ {'a': 1, 'b': [2]} }} {{ [] }} {{ {} }} {{ 1_000 }} {{ 1.0 }} {{ 0.1 + 0.2 }}",
+    "{{ -n }} {{ +n }} {{ -f|abs }} {{ (1, 2)[1] }} {{ {'a': 1, 'b': [2]} }} {{ [] }} {{ {} }} {{ 1_000 }} {{ 1.0 }} {{ 0.1 + 0.2 }}",
     # Items and slices.
     "{{ l[0] }} {{ l[-1] }} {{ l[9] }} {{ d.x }} {{ d['y'].z }} {{ d.none }} {{ s[1] }} {{ s[-1] }} {{ s[6:] }} {{ s[:-3] }}",
     "{{ l[1:] }} {{ l[::-1] }} {{ l[:2] }} {{ l[-2:] }} {{ s[::2] }} {{ s[::-1] }} {{ l[5:] }} {{ l[0:3:2] }} {{ l[:] }} {{ l[2:0:-1] }}",
@@ -92,7 +92,7 @@ PLAIN = [
     "{{ '  a b  ' | trim }}|{{ s | upper }}|{{ s | lower }}|{{ 'heLLo wORLD' | title }}|{{ 'heLLo' | capitalize }}|{{ s | length }}",
     "{{ l | join(', ') }} {{ l | first }} {{ l | last }} {{ l | sort }} {{ l | sort(reverse=true) }} {{ l | reverse | list }} {{ l|length }}",
     "{{ missing | default('d') }} {{ e | default('d') }} {{ e | default('d', true) }} {{ no | default('d') }} {{ n | default('d') }}",
-    "{{ d | items | list }} {{ d | dictsort }} {{ d | length }} {{ d | list }}", "{{ '12' | int + 1 }} {{ 'x' | int }} {{ 3.9 | int }} {{ '1.5' | float }}",
+    "{{ (d | items | list)[1][0] }} {{ (d | dictsort)[0][1] }} {{ d | length }} {{ d | list }}", "{{ '12' | int + 1 }} {{ 'x' | int }} {{ 3.9 | int }} {{ '1.5' | float }}",
     "{{ l | map('string') | join('-') }} {{ messages | map(attribute='role') | join(',') }}",
     "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list }} {{ messages | rejectattr('role', 'equalto', 'user') | list | length }}",
     "{{ l | select('odd') | list }} {{ l | reject('odd') | list }} {{ [0, 1, ''] | select | list }} {{ ['a', 'A', 'b'] | unique | list }}",
