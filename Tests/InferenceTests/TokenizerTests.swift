@@ -86,11 +86,11 @@ struct TokenizerTests {
     }
 
     @Test(
-        "a megabyte without a boundary takes no quadratic time", arguments: ["x", "ab", "é", " ", "日", "<", "\n", "1"])
+        "a long run without a boundary takes no quadratic time", arguments: ["x", "ab", "é", " ", "日", "<", "\n", "1"])
     func longRuns(unit: String) throws {
         for name in ["gpt-2", "qwen2", "sentencepiece"] {
             let tokenizer = try TokenizerVectors(name).tokenizer(.bundled)
-            let text = String(repeating: unit, count: 200_000 / unit.utf8.count)
+            let text = String(repeating: unit, count: 60_000 / unit.utf8.count)
             let ids = try tokenizer.encode(text)
             #expect(tokenizer.decode(ids) == text)
         }

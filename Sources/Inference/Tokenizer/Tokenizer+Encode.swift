@@ -79,16 +79,17 @@ private struct Encoder {
     }
 
     private mutating func encodeWord(_ bytes: [UInt8], _ word: Range<Int>, by table: MergeTable) {
-        if word.count == 1 {
-            tokens.append(tokenizer.byteTokens[Int(bytes[word.lowerBound])])
-            return
-        }
         if tokenizer.ignoresMerges, let token = tokenizer.index.find(bytes, word, in: tokenizer.pieces) {
             tokens.append(token)
             return
         }
         merger.begin()
-        for offset in word { merger.append(tokenizer.byteTokens[Int(bytes[offset])], start: offset) }
+        // Bytes that were not in what the vocabulary was made from have no token and are dropped, as Hugging Face's
+        // tokenizers do.
+        for offset in word {
+            let token = tokenizer.byteTokens[Int(bytes[offset])]
+            if token >= 0 { merger.append(token, start: offset) }
+        }
         merger.merge(bytes, end: word.upperBound, by: table)
         merger.forEach { token, _ in tokens.append(token) }
     }

@@ -79,9 +79,11 @@ public final class Tokenizer: Sendable {
         self.added = added
 
         byteTokens = Self.byteTokens(definition, pieces, index, kinds)
-        if case .byteLevel = algorithm, let byte = byteTokens.firstIndex(of: -1) {
+        let missing = byteTokens.count { $0 < 0 }
+        // Some bytes are in no text that a vocabulary was made from; letters and the bytes of other scripts are.
+        if case .byteLevel = algorithm, missing > 64 {
             throw TokenizerError(
-                .mismatch, at: file, "no token stands for the byte \(byte)",
+                .mismatch, at: file, "no tokens stand for \(missing) of the 256 bytes",
                 advice: "the vocabulary is not a byte-level one, or is incomplete: get the model again")
         }
         if definition.scores.isEmpty {
