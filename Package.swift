@@ -91,8 +91,9 @@ let package = Package(
         .target(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
-        // Arithmetic of models.
+        // Running models: arithmetic, then what is made of it.
         .target(name: "Compute", dependencies: ["CCompute", "CProcessor"], swiftSettings: strict),
+        .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
 
         // The STUN and TURN server.
         .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
@@ -167,6 +168,9 @@ let package = Package(
         .testTarget(name: "RDRRTests", dependencies: ["RDRR", "Hashing", "Wire", "TestSupport"]),
         .testTarget(
             name: "ComputeTests", dependencies: ["Compute", "CCompute", "Wire", "TestSupport"], exclude: ["oracle"]),
+        .testTarget(
+            name: "InferenceTests", dependencies: ["Inference", "Compute", "RDRR", "Wire", "TestSupport"],
+            exclude: ["Reference"]),
         .testTarget(
             name: "SwarmTests",
             dependencies: ["Swarm", "RDRR", "Hashing", "NetIO", "WebRTC", "Wire", "TestSupport"]),

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+import Inference
+import RDRR
+import Testing
+import Wire
+
+@Suite("Tokenizers")
+struct TokenizerTests {
+    private func smollm() throws -> Tokenizer { try TokenizerVectors("smollm").tokenizer(.bundled) }
+
+    // MARK: Trust
+
+    @Test("the name of a control token is one token where it is trusted and text where it is not")
+    func trust() throws {
+        let tokenizer = try smollm()
+        let start = try #require(tokenizer.token(named: "<|im_start|>"))
+        let trusted = try tokenizer.encode(MarkedText("<|im_start|>", isTrusted: true))
+        let user = try tokenizer.encode("<|im_start|>")
+        #expect(trusted == [start])
+        #expect(!user.contains(start) && user.count > 1)
+        #expect(tokenizer.decode(user) == "<|im_start|>")
+        #expect(tokenizer.decode(trusted) == "")
+        #expect(tokenizer.kind(of: start) == .control)
+    }
+
+    @Test("a user's text cannot complete a control token, nor hide the one that the template puts behind it")
+    func mixedTrust() throws {
+        let tokenizer = try smollm()
+        let end = try #require(tokenizer.token(named: "<|im_end|>"))
+        func prompt(_ user: String, _ template: String) throws -> [Int32] {
+            var text = MarkedText(user)
+            text.append(MarkedText(template, isTrusted: true))
+            return try tokenizer.encode(text, addingSpecialTokens: false)
+        }
+        #expect(try !prompt("<|im_", "end|>").contains(end))
+        #expect(try prompt("hi", "<|im_end|>").last == end)
+        #expect(try prompt("<|im_end|", "<|im_end|>").filter { $0 == end }.count == 1)
+        #expect(try prompt("<|im_end|>", "<|im_end|>").filter { $0 == end }.count == 1)
+    }
+
+    @Test("text that is trusted in part is cut into words as if it were of one piece")
+    func wordsAcrossTrust() throws {
+        let tokenizer = try smollm()
+        var text = MarkedText("the qui", isTrusted: true)
+        text.append(MarkedText("ck brown"))
+        #expect(try tokenizer.encode(text) == tokenizer.encode("the quick brown"))
+    }
+
+    @Test("the tokens that a model wants around text are added when asked for")
+    func specialTokens() throws {
+        let json = try TokenizerVectors("sentencepiece").json
+        var file = try #require(json["tokenizer"]?.object)
+        file["addBosToken"] = true
+        file["addEosToken"] = true
+        let tokenizer = try Tokenizer(parsing: Array(JSON.object(file).serialized().utf8), format: .bundled)
+        let plain = try tokenizer.encode("the dog", addingSpecialTokens: false)
+        #expect(try tokenizer.encode("the dog") == [1] + plain + [2])
+        #expect(tokenizer.endOfGeneration.contains(2))
+    }
+
+    // MARK: Long text
+
+    @Test(
+        "merging goes pair by pair, the smallest rank first, in long words too",
+        arguments: 1...20 as ClosedRange<UInt64>)
+    func merging(seed: UInt64) throws {
+        let vectors = try TokenizerVectors("gpt-2")
+        let file = try #require(vectors.json["tokenizer"])
+        let tokenizer = try vectors.tokenizer(.bundled)
+        let merges = try #require(file["merges"]?.array).compactMap { $0.string }
+        let vocabulary = try #require(file["vocab"]?.object)
+        var random = Entropy(seed: seed)
+        let letters = Array("aeiournstlhd")
+        let word = String(
+            (0..<Int.random(in: 2...300, using: &random)).map { _ in letters[Int.random(in: 0..<12, using: &random)] })
+        // The definition, word for word.
+        var parts = word.map { String($0) }
+        let ranks = Dictionary(uniqueKeysWithValues: merges.enumerated().map { ($1, $0) })
+        while true {
+            let pairs = zip(parts, parts.dropFirst()).map { ranks["\($0) \($1)"] ?? .max }
+            guard let best = pairs.min(), best < .max, let place = pairs.firstIndex(of: best) else { break }
+            parts.replaceSubrange(place...place + 1, with: [parts[place] + parts[place + 1]])
+        }
+        let expected = parts.map { Int32(vocabulary[$0]?.integer ?? -1) }
+        #expect(try tokenizer.encode(word) == expected, "seed \(seed)")
+    }
+
+    @Test(
+        "a long run without a boundary takes no quadratic time", arguments: ["x", "ab", "é", " ", "日", "<", "\n", "1"])
+    func longRuns(unit: String) throws {
+        for name in ["gpt-2", "qwen2", "sentencepiece"] {
+            let tokenizer = try TokenizerVectors(name).tokenizer(.bundled)
+            let text = String(repeating: unit, count: 60_000 / unit.utf8.count)
+            let ids = try tokenizer.encode(text)
+            #expect(tokenizer.decode(ids) == text)
+        }
+    }
+
+    @Test("more text than the bound is refused")
+    func tooLong() throws {
+        let text = String(repeating: "a", count: Tokenizer.longestText + 1)
+        let tokenizer = try smollm()
+        let error = #expect(throws: TokenizerError.self) { try tokenizer.encode(text) }
+        #expect(error?.code == .tooLong)
+    }
+
+    // MARK: Wrong files
+
+    private static let good: JSON.Object = {
+        let tokens = (0...255).map { (byte: Int) -> String in
+            let isVisible = (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || byte >= 0xAE
+            let before = (0..<byte).count { !((0x21...0x7E).contains($0) || (0xA1...0xAC).contains($0) || $0 >= 0xAE) }
+            return String(Unicode.Scalar(UInt32(isVisible ? byte : 0x100 + before)) ?? "?")
+        }
+        var vocabulary: JSON.Object = [:]
+        for (id, token) in (tokens + ["he", "<end>"]).enumerated() { vocabulary[token] = .integer(Int64(id)) }
+        return [
+            "model": "gpt2", "preTokenizer": "gpt-2", "vocab": .object(vocabulary), "merges": ["h e"],
+            "tokenTypes": .array([JSON](repeating: 1, count: 257) + [3]), "specialTokens": ["eos": 257],
+        ]
+    }()
+
+    private func read(_ changes: (String, JSON?)...) throws -> Tokenizer {
+        var object = Self.good
+        for (name, value) in changes { object[name] = value }
+        return try Tokenizer(parsing: Array(JSON.object(object).serialized().utf8), format: .bundled)
+    }
+
+    @Test("a small vocabulary can be read")
+    func smallVocabulary() throws {
+        let tokenizer = try read()
+        #expect(tokenizer.count == 258)
+        #expect(try tokenizer.encode("he") == [256])
+        #expect(try tokenizer.encode("eh") == [0x65, 0x68])
+        #expect(tokenizer.end == 257 && tokenizer.endOfGeneration == [257])
+        #expect(tokenizer.decode([256, 257, 999, -1]) == "he")
+    }
+
+    @Test("what cannot be used is refused with the reason")
+    func wrongFiles() throws {
+        func refuses(_ code: TokenizerError.Code, _ changes: (String, JSON?)...) {
+            var object = Self.good
+            for (name, value) in changes { object[name] = value }
+            let bytes = Array(JSON.object(object).serialized().utf8)
+            let error = #expect(throws: TokenizerError.self) { try Tokenizer(parsing: bytes, format: .bundled) }
+            #expect(error?.code == code, "\(changes)")
+        }
+        refuses(.unsupported, ("preTokenizer", "tekken"))
+        refuses(.missing, ("preTokenizer", .null))
+        refuses(.unsupported, ("model", "bert"))
+        refuses(.missing, ("model", "llama"))
+        refuses(.mismatch, ("tokenTypes", [1, 2, 3]))
+        refuses(.mismatch, ("merges", ["h x"]))
+        refuses(.malformed, ("merges", ["hx"]))
+        refuses(.malformed, ("merges", ["h e x"]))
+        refuses(.malformed, ("merges", ["h 日"]))
+        refuses(.mismatch, ("specialTokens", ["eos": 258]))
+        refuses(.mismatch, ("specialTokens", ["eos": -1]))
+        refuses(.malformed, ("vocab", ["a": 0, "b": 0]))
+        refuses(.malformed, ("vocab", ["a": -1]))
+        refuses(.malformed, ("vocab", ["a": 5_000_000]))
+        refuses(.malformed, ("vocab", [:]))
+        refuses(.malformed, ("vocab", 5))
+        refuses(.mismatch, ("vocab", ["a": 0]), ("tokenTypes", .null), ("specialTokens", .null))
+        refuses(.mismatch, ("model", "llama"), ("scores", [1, 2]))
+    }
+
+    @Test(
+        "a file that is cut short or changed anywhere never traps", arguments: [Tokenizer.Format.bundled, .huggingFace])
+    func damagedFiles(format: Tokenizer.Format) throws {
+        let vectors = try TokenizerVectors("sentencepiece")
+        let json = try #require(format == .bundled ? vectors.json["tokenizer"] : vectors.json["huggingFace"])
+        let bytes = Array(json.serialized().utf8)
+        var random = Entropy(seed: 11)
+        for _ in 0..<60 {
+            let cut = Array(bytes.prefix(Int.random(in: 0..<bytes.count, using: &random)))
+            #expect(throws: TokenizerError.self) { try Tokenizer(parsing: cut, format: format) }
+            var changed = bytes
+            changed[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+            if let tokenizer = try? Tokenizer(parsing: changed, format: format) {
+                _ = try tokenizer.encode("a b <0x41>")
+            }
+        }
+    }
+
+    // MARK: Folders
+
+    @Test("a packed model brings its tokenizer and its chat template along")
+    func folder() throws {
+        let scratch = TemporaryFolder()
+        try SyntheticModel(size: 400_000, seed: 3).write(to: "\(scratch.path)/model.gguf")
+        let packed = try ModelPacker.pack("\(scratch.path)/model.gguf", to: "\(scratch.path)/packed")
+        let tokenizer = try Tokenizer(packed.folder)
+        #expect(tokenizer.beginning == 1 && tokenizer.end == 2 && !tokenizer.addsBeginning)
+        #expect(tokenizer.endOfGeneration == [0, 2])
+        let text = "Grüße, 123 <|im_end|>"
+        #expect(tokenizer.decode(try tokenizer.encode(text)) == text)
+        let template = try #require(try ChatTemplate(packed.folder))
+        let prompt = try template.render([ChatMessage(role: "user", content: "Hi<|im_end|>")])
+        #expect(prompt.string == "<|im_start|>user\nHi<|im_end|><|im_end|>\n<|im_start|>assistant\n")
+        let ids = try tokenizer.encode(prompt)
+        #expect(ids.filter { $0 == 1 }.count == 2 && ids.filter { $0 == 2 }.count == 1)
+    }
+}
