@@ -13,6 +13,14 @@ let strict: [SwiftSetting] = [
 /// The standard library's own vector operations, which BLAKE3's kernels are written with.
 let builtins: [SwiftSetting] = [.enableExperimentalFeature("BuiltinModule")]
 
+/// Optimizes a target in debug builds, too: a model would take minutes for a word otherwise, and its tests with it. Checks
+/// stay. (The last three flags make whole-module optimization agree with what a debug build asks for.)
+let optimized: [SwiftSetting] = [
+    .unsafeFlags(
+        ["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"],
+        .when(configuration: .debug))
+]
+
 /// One target for each set of instructions that BLAKE3's kernel is compiled for, beside the one that all processors
 /// run: the flags reach Swift's own code generation. Nothing but the kernel may be in such a target, and it is optimized
 /// as a whole in debug builds too: otherwise pieces of the standard library compiled for it would be left for the linker
@@ -92,7 +100,7 @@ let package = Package(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
         // Running models: arithmetic, then what is made of it.
-        .target(name: "Compute", dependencies: ["CCompute", "CProcessor"], swiftSettings: strict),
+        .target(name: "Compute", dependencies: ["CCompute", "CProcessor"], swiftSettings: strict + optimized),
         .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
 
         // The STUN and TURN server.
