@@ -15,6 +15,7 @@
 #undef DIVIDE
 #undef LARGER
 #undef SMALLER
+#undef FIRST
 #undef LOW_PAIRS
 #undef HIGH_PAIRS
 #undef LOW_HALVES

@@ -93,6 +93,11 @@ static inline long compute_attention_scratch(long length, long queries) {
     return (2 * queries + 2 * COMPUTE_POSITIONS) * compute_padded(length) + 4 * COMPUTE_POSITIONS + 2 * queries;
 }
 
+// Asks for memory that is about to be read.
+static inline void compute_ask(const void *address, long bytes) {
+    for (long at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)address + at, 0, 3);
+}
+
 // The next of a list of things to do, and one further.
 static inline long compute_take(long *next) { return __atomic_fetch_add(next, 1, __ATOMIC_RELAXED); }
 

@@ -61,8 +61,8 @@ extension CPUBackend {
         }
     }
 
-    /// Multiplications that are worth a meeting of threads, which takes about a microsecond.
-    private static let worthMeeting = 32_768
+    /// Multiplications that are worth a meeting of threads: some four microseconds, when a meeting takes one or two.
+    static let worthMeeting = 131_072
 
     /// The product of one matrix with columns: `output` takes a column of `matrix.rows` numbers for each of them.
     public func multiply(
@@ -112,8 +112,12 @@ private struct ProductJob {
     /// Columns that stay in the caches next to the processor while the rows of a unit go by.
     private static let columnsAtATime = 128
 
-    /// Units of each thread: few, as each thread reads on where it was; enough to even things out.
+    /// Units of each thread at most: few, as each thread reads on where it was; enough to even things out.
     private static let unitsEach = 6
+    /// Bytes of weights, times columns, that are worth a unit: some microseconds.
+    private static let unitWorth = 32_768
+    /// Bytes that are asked for before a thread begins with its share: what kernels have not asked for when they begin.
+    private static let askedFirst = 4096
 
     /// Rows of a unit are a multiple of what the widest kernels take.
     private static let rowsAtATime = 16
@@ -139,7 +143,8 @@ private struct ProductJob {
     mutating func split(into parts: Int) {
         var bytes = 0
         for index in 0..<count { bytes += products[index].matrix.rows * products[index].matrix.rowBytes }
-        unitBytes = max(1, bytes / (parts * Self.unitsEach))
+        let each = bytes / parts * columns / Self.unitWorth
+        unitBytes = max(1, bytes / (parts * max(1, min(each, Self.unitsEach))))
         units = 0
         for index in 0..<count {
             let rows = products[index].matrix.rows
@@ -159,6 +164,7 @@ private struct ProductJob {
 
     func run(_ part: Int, _ parts: Int) {
         guard let counters else { return }
+        ask(units * part / parts)
         for other in 0..<parts {
             let share = (part + other) % parts
             let end = units * (share + 1) / parts
@@ -171,6 +177,18 @@ private struct ProductJob {
     }
 
     private func run(unit: Int, _ part: Int) {
+        if let (index, rows) = place(of: unit) { run(index, rows, part) }
+    }
+
+    /// Asks for the first weights of a unit.
+    private func ask(_ unit: Int) {
+        guard let (index, rows) = place(of: unit) else { return }
+        let matrix = products[index].matrix
+        compute_ask(matrix.base + rows.lowerBound * matrix.rowBytes, min(Self.askedFirst, rows.count * matrix.rowBytes))
+    }
+
+    /// The matrix and the rows of a unit.
+    private func place(of unit: Int) -> (index: Int, rows: Range<Int>)? {
         var first = 0
         for index in 0..<count {
             let rows = products[index].matrix.rows
@@ -178,10 +196,11 @@ private struct ProductJob {
             let units = (rows + each - 1) / each
             if unit < first + units {
                 let start = (unit - first) * each
-                return run(index, start..<min(rows, start + each), part)
+                return (index, start..<min(rows, start + each))
             }
             first += units
         }
+        return nil
     }
 
     private func run(_ index: Int, _ rows: Range<Int>, _ part: Int) {
