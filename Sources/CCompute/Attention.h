@@ -102,8 +102,8 @@ INLINE void NAME(weigh)(const struct NAME(attending) *s, int i, long query, long
 
 // Adds values `low` to before `high` of those at hand, times their powers: `registers` of numbers, from `d` on.
 INLINE void NAME(mix)(
-    int format, int asks, int queries, int registers, const struct NAME(attending) *s, int i, long query, long low, long high,
-    long d) {
+    int format, int asks, int queries, int registers, const struct NAME(attending) *s, int i, long query, long low,
+    long high, long d) {
     const long padded = s->padded;
     float *to = s->sums + query * padded + d;
     const float *powers = s->scores + i * COMPUTE_POSITIONS;

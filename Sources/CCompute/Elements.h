@@ -8,7 +8,7 @@ INLINE FLOATS NAME(exp)(FLOATS x) {
 #if WIDTH == 16
     const FLOATS n = _mm512_roundscale_ps(MULTIPLY(inside, REPEAT(1.44269504f)), 0);
 #else
-    const FLOATS n = _mm256_round_ps(MULTIPLY(inside, REPEAT(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const FLOATS n = _mm256_round_ps(MULTIPLY(inside, REPEAT(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
 #endif
     FLOATS r = ADD_PRODUCT(inside, n, REPEAT(-0.693359375f));
     r = ADD_PRODUCT(r, n, REPEAT(2.1219444e-4f));

@@ -29,5 +29,6 @@
 #undef INLINE
 #undef FUNCTION
 #undef ROWS
+#undef VNNI
 #undef NAME
 #undef TARGET

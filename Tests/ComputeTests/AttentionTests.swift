@@ -120,7 +120,8 @@ struct AttentionTests {
                             var score = 0.0
                             var i = 0
                             while i < length {
-                                score += Double(queries[item * length + i]) * Double(keys[p * stride + head * length + i])
+                                let key = keys[p * stride + head * length + i]
+                                score += Double(queries[item * length + i]) * Double(key)
                                 i += 1
                             }
                             return score * Double(shape.scale)
@@ -131,7 +132,8 @@ struct AttentionTests {
                         for (p, power) in zip(seen, powers) {
                             var i = 0
                             while i < length {
-                                output[item * length + i] += power / sum * Double(values[p * stride + head * length + i])
+                                let value = values[p * stride + head * length + i]
+                                output[item * length + i] += power / sum * Double(value)
                                 i += 1
                             }
                         }
