@@ -37,7 +37,8 @@ public struct Batch: Sendable {
     }
 
     /// Checks what devices rely on: bounds, and the order of each sequence's tokens.
-    func check(_ options: ExecutionOptions, vocabulary: Int) throws(ComputeError) {
+    func check(_ options: ExecutionOptions, program: Program) throws(ComputeError) {
+        let vocabulary = program.vocabulary
         guard count > 0, count <= options.tokens, outputs.count <= options.outputs else {
             throw ComputeError(
                 .shape, "a batch of \(count) tokens and \(outputs.count) outputs, there is room for "

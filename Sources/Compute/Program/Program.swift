@@ -75,6 +75,13 @@ public struct Program: Sendable {
     /// By what a number turns.
     public subscript(rotation: RotationID) -> RotaryEmbedding { rotations[rotation.index] }
 
+    /// Tokens that an embedding table has rows for; ids are below.
+    public var vocabulary: Int {
+        var count = Int.max
+        for case .embed(let table, _, _) in operations { count = min(count, self[table].rows) }
+        return count
+    }
+
     // MARK: Operations
 
     /// Appends an operation whose shapes fit each other.
