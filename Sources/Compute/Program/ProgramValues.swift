@@ -4,6 +4,11 @@
 public struct WeightID: Hashable, Sendable {
     /// From 0, in the order in which they were declared.
     public let index: Int
+
+    /// The weights that were declared at this place.
+    public init(index: Int) {
+        self.index = index
+    }
 }
 
 /// What weights a program wants under a number: a matrix, or a vector as a single row.
