@@ -4,7 +4,8 @@
 
     pip install torch transformers==5.23.0 gguf==0.19.0 accelerate safetensors
     small_models.py OUT              # what Fixtures/inference/<kind> holds
-    small_models.py OUT --float32    # the same, with every tensor of the GGUF files in float32
+    small_models.py OUT --float32    # the same, with every tensor of the twins in float32
+    small_models.py OUT --k-quants   # OUT/k-quants alone: a llama of one layer in Q4_K, Q5_K and Q6_K, and its logits
 
 OUT/<kind> is a folder as Hugging Face publishes them, with a GGUF twin as llama.cpp's converter names and lays it out:
 model.gguf. Every weight is a small integer times a power of two, the power shared by 32 neighbours of a row, so that
@@ -19,6 +20,8 @@ import json
 import os
 import struct
 import sys
+
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 try:
     import gguf
@@ -388,6 +391,52 @@ def quantised(kind, config, tensors, chance):
     return plain, types, meant
 
 
+def k_blocks(chance, shape, kind, deviation):
+    """Random blocks of a format that the package gguf reads only, of which the numbers deviate so much from zero."""
+    size = gguf.GGML_QUANT_SIZES[kind][1]
+    blocks = chance.integers(0, 256, (numpy.prod(shape) // 256, size), dtype=numpy.uint8)
+    # Where the halves are, and what makes the numbers' mean nothing: the mean of a quant times the other scale.
+    halves = {Type.Q4_K: {0: 1, 2: 7.5}, Type.Q5_K: {0: 1, 2: 15.5}, Type.Q6_K: {208: 1}}[kind]
+
+    def scaled(unit):
+        for at, times in halves.items():
+            blocks[:, at:at + 2] = (unit * times).astype(numpy.float16).view(numpy.uint8)
+        return blocks
+
+    even = numpy.full((len(blocks), 1), 1e-3)
+    unit = deviation / gguf.quants.dequantize(scaled(even), kind).std() * even
+    return scaled(unit * chance.uniform(0.5, 1.5, unit.shape)).reshape(shape[0], -1)
+
+
+def k_quants(out):
+    config = {
+        "hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 64, "rms_norm_eps": 1e-5, "rope_theta": 1000.0,
+        "max_position_embeddings": 128,
+    }
+    chance = numpy.random.default_rng([SEED, len(CONFIGS)])
+    folder = f"{out}/k-quants"
+    os.makedirs(folder, exist_ok=True)
+    layout = {
+        "token_embd": (VOCABULARY, Type.Q6_K, 4.0), "blk.0.attn_q": (256, Type.Q4_K, 1.5),
+        "blk.0.attn_k": (128, Type.Q5_K, 1.5), "blk.0.attn_v": (128, Type.Q6_K, 1.5),
+        "blk.0.attn_output": (256, Type.Q5_K, 1.5), "blk.0.ffn_gate": (256, Type.Q4_K, 1.5),
+        "blk.0.ffn_up": (256, Type.Q5_K, 1.5), "blk.0.ffn_down": (256, Type.Q6_K, 2.5),
+    }
+    types = {
+        f"{name}.weight": (k_blocks(chance, (rows, 256), type, gain / 16), type)
+        for name, (rows, type, gain) in layout.items()
+    }
+    norms = {
+        f"{name}.weight": near(chance, 256, 1.0, 0.3) for name in ["output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"]
+    }
+    write_gguf(f"{folder}/model.gguf", "llama", config, norms | dict.fromkeys(types), types)
+    prompts = [chance.integers(3, VOCABULARY, count).tolist() for count in PROMPTS]
+    results = rows(load(folder, gguf_file="model.gguf"), prompts)
+    write_rows(f"{folder}/expected.rows", prompts, results)
+    describe("k-quants", results)
+
+
 def make(out, kind, float32):
     config = CONFIGS[kind] | {key: value for key, value in COMMON.items() if key not in CONFIGS[kind]}
     if kind == "gemma3":
@@ -434,12 +483,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
     parser.add_argument("--float32", action="store_true", help="float32 in the GGUF files")
+    parser.add_argument("--k-quants", action="store_true", help="only the model in formats of 256 weights a block")
     arguments = parser.parse_args()
-    os.environ.setdefault("TQDM_DISABLE", "1")
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
+    if arguments.k_quants:
+        return k_quants(arguments.out)
     for kind in CONFIGS:
         make(arguments.out, kind, arguments.float32)
 
 
-main()
+if __name__ == "__main__":
+    main()
