@@ -10,6 +10,8 @@ public struct ComputeError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let shape = Code(name: "shape")
         /// A format that is not known, or not for this use.
         public static let format = Code(name: "format")
+        /// Weights that are not there.
+        public static let missing = Code(name: "missing")
         /// The system refuses what is needed: memory or threads.
         public static let system = Code(name: "system")
     }

@@ -32,8 +32,8 @@ struct VectorMathTests {
         #expect(edges[5] == 1 && edges[6] == 1)
     }
 
-    @Test("gates multiply", arguments: CPUBackend.Gate.allCases)
-    func gates(_ kind: CPUBackend.Gate) {
+    @Test("gates multiply", arguments: Compute.Operation.Gate.allCases)
+    func gates(_ kind: Compute.Operation.Gate) {
         var entropy = Entropy(seed: 20)
         let backend = CPUBackend(threads: 2)
         for length in Self.lengths + [20_001] {
@@ -60,7 +60,7 @@ struct VectorMathTests {
     func farGates() {
         let gates: [Float] = [-1e30, -100, 100, 1e10, .nan, 0, 1, 1]
         let ups = [Float](repeating: 1, count: 8)
-        for kind in CPUBackend.Gate.allCases {
+        for kind in Compute.Operation.Gate.allCases {
             var output = [Float](repeating: 9, count: 8)
             CPUBackend(threads: 1).gate(kind, gates, ups, count: 8, into: &output)
             #expect(output[1].magnitude < 1e-35 && output[2] == 100 && output[3] == 1e10 && output[5] == 0)

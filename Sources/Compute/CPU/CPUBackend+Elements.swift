@@ -2,20 +2,12 @@
 
 /// What is done to each number or each token alone. Threads help where there is enough of it.
 extension CPUBackend {
-    /// How a gate is applied.
-    public enum Gate: String, CaseIterable, Sendable {
-        /// silu(gate) · up.
-        case swiGLU
-        /// gelu(gate) · up, GELU by its approximation with tanh.
-        case geGLU
-    }
-
     /// Work that is worth a meeting of threads, which takes about a microsecond: a number takes about a nanosecond.
     private static let worthSharing = 8192
 
     /// `output = gate(gates) · ups`, over `count` numbers. The output may be one of the inputs.
     public func gate(
-        _ kind: Gate, _ gates: UnsafePointer<Float>, _ ups: UnsafePointer<Float>, count: Int,
+        _ kind: Operation.Gate, _ gates: UnsafePointer<Float>, _ ups: UnsafePointer<Float>, count: Int,
         into output: UnsafeMutablePointer<Float>
     ) {
         forShares(of: count, each: 1) { share in
@@ -48,15 +40,13 @@ extension CPUBackend {
         }
     }
 
-    /// Turns `heads` heads of each of `count` tokens, the first of them at a position, in place. The rotations must have
-    /// been prepared for these positions; tokens are `stride` numbers apart.
-    public func rotate(
-        _ x: UnsafeMutablePointer<Float>, _ rotation: RotaryEmbedding, heads: Int, headLength: Int, stride: Int,
-        position: Int, count: Int
+    /// Turns `heads` heads of each of `count` tokens, in place. The rotations must have been prepared for these tokens.
+    func rotate(
+        _ x: UnsafeMutablePointer<Float>, _ rotations: RotationTable, heads: Int, headLength: Int, count: Int
     ) {
         forShares(of: count, each: heads * headLength) { share in
-            for index in share {
-                rotation.apply(x + index * stride, count: heads, headLength: headLength, position: position + index)
+            for token in share {
+                rotations.apply(x + token * heads * headLength, count: heads, headLength: headLength, token: token)
             }
         }
     }
