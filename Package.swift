@@ -129,8 +129,8 @@ let package = Package(
         .executableTarget(
             name: "dreamer",
             dependencies: [
-                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
-                "Origin", "NATLab", "Relay",
+                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Inference", "Swarm",
+                "Signaling", "Origin", "NATLab", "Relay",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 

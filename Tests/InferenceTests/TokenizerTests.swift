@@ -139,6 +139,26 @@ struct TokenizerTests {
         }
     }
 
+    @Test("SentencePiece's user-defined runs of spaces and line ends go before all merging")
+    func runsOfSpaces() throws {
+        // As Gemma has them: in a GGUF file with plain spaces, and with a score that no merge would ever take.
+        let pieces = ["a", "b", "\u{2581}", "\u{2581}b", "\n", "  ", "   ", "\u{2581}a"]
+        var vocabulary: JSON.Object = ["<unk>": 0]
+        for (id, piece) in pieces.enumerated() { vocabulary[piece] = .integer(Int64(id + 1)) }
+        let file: JSON = [
+            "model": "llama", "vocab": .object(vocabulary), "addBosToken": false, "addSpacePrefix": false,
+            "scores": [0, -1, -2, -3, -4, -1000, -1000, -1000, -5], "tokenTypes": [2, 1, 1, 1, 1, 4, 4, 4, 1],
+        ]
+        let tokenizer = try Tokenizer(parsing: Array(file.serialized().utf8), format: .bundled)
+        for (text, ids) in [
+            ("a b", [1, 4]), ("a  b", [1, 6, 2]), ("   b", [7, 2]), ("    b", [7, 4]), ("     b", [7, 6, 2]),
+            ("a\n  b", [1, 5, 6, 2]), ("a\n a", [1, 5, 8]), ("\u{2581}\u{2581}b", [6, 2]), (" ", [3]), ("  ", [6]),
+        ] as [(String, [Int32])] {
+            #expect(try tokenizer.encode(text) == ids)
+            #expect(tokenizer.decode(ids) == text.replacing("\u{2581}", with: " "))
+        }
+    }
+
     @Test(
         "words that come again get the tokens that they got before", arguments: ["gpt-2", "llama-bpe", "qwen2", "smollm"])
     func repeatedWords(name: String) throws {

@@ -75,10 +75,12 @@ public final class Tokenizer: Sendable {
             case .normal: index.insert(id, of: pieces)
             case .control, .unknown: added.insert(Int32(id), pieces[id])
             case .userDefined:
-                // SentencePiece's runs of spaces are merged like others: only so do the words after them stay whole.
-                let hasSpace = definition.tokens[id].contains(0x20)
-                if definition.algorithm != .sentencePiece || !hasSpace { added.insert(Int32(id), pieces[id]) }
-                if definition.algorithm == .sentencePiece { index.insert(id, of: pieces) }
+                added.insert(Int32(id), pieces[id])
+                guard definition.algorithm == .sentencePiece else { continue }
+                index.insert(id, of: pieces)
+                // Gemma's runs of spaces: they go before all merging, too.
+                let spaced = Self.withSpaces(pieces[id])
+                if !definition.scores.isEmpty, spaced.count < pieces[id].count { added.insert(Int32(id), spaced[...]) }
             case .unused, .byte: break
             }
         }
@@ -178,7 +180,7 @@ public final class Tokenizer: Sendable {
             if definition.algorithm == .sentencePiece {
                 let isText = definition.kinds[id] == .normal || definition.kinds[id] == .userDefined
                 if isText, tokens.bytes[range].contains(0x20) {
-                    pieces.append(SentencePieceText.escaped(tokens.bytes[range], withPrefix: false))
+                    pieces.append(SentencePieceText.escaped(tokens.bytes[range]))
                     continue
                 }
             } else if definition.kinds[id] == .normal {
