@@ -58,6 +58,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
         .systemLibrary(name: "CSRTP", providers: [.apt(["libsrtp2-dev"])]),
+        // Headers alone: the library is opened at run time, if it is there.
+        .systemLibrary(name: "CVulkan", providers: [.apt(["libvulkan-dev"])]),
         .systemLibrary(name: "CNetIO"),
         .systemLibrary(name: "CNATLab"),
         // No library: which instructions the processor has.
@@ -92,7 +94,9 @@ let package = Package(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
         // Running models: arithmetic, then what is made of it.
-        .target(name: "Compute", dependencies: ["CCompute", "CProcessor"], swiftSettings: strict),
+        .target(
+            name: "Compute", dependencies: ["CCompute", "CProcessor", "CVulkan"], exclude: ["Vulkan/Kernels"],
+            swiftSettings: strict),
         .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
 
         // The STUN and TURN server.
