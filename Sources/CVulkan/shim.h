@@ -28,6 +28,7 @@
 // A driver with its functions.
 struct vulkan_instance {
     VkInstance handle;
+    uint32_t api;                   // what may be used: 1.2, or 1.3 where the loader knows it
     VkDebugUtilsMessengerEXT messenger;
     PFN_vkDestroyDebugUtilsMessengerEXT DestroyMessenger;
 #define X(name) PFN_vk##name name;
@@ -109,8 +110,9 @@ static inline VkResult vulkan_create_instance(
     uint32_t api = 0;
     if (!create || !version || version(&api) != VK_SUCCESS || api < VK_API_VERSION_1_2)
         return VK_ERROR_INCOMPATIBLE_DRIVER;
+    out->api = api < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3;
     VkApplicationInfo application = {
-        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "dreamer", .apiVersion = VK_API_VERSION_1_2};
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "dreamer", .apiVersion = out->api};
     const char *layer = "VK_LAYER_KHRONOS_validation";
     const char *extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     VkDebugUtilsMessengerCreateInfoEXT messenger = {
@@ -167,11 +169,11 @@ static inline void vulkan_describe(
     instance->GetPhysicalDeviceProperties(device, &plain);
     memcpy(facts->name, plain.deviceName, sizeof facts->name);
     memcpy(facts->uuid, plain.pipelineCacheUUID, sizeof facts->uuid);
-    facts->api = plain.apiVersion;
+    facts->api = plain.apiVersion < instance->api ? plain.apiVersion : instance->api;
     facts->driver_version = plain.driverVersion;
     facts->type = plain.deviceType;
     facts->queue_family = UINT32_MAX;
-    if (plain.apiVersion < VK_API_VERSION_1_2) return;
+    if (facts->api < VK_API_VERSION_1_2) return;
 
     VkPhysicalDeviceSubgroupSizeControlProperties size = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
@@ -188,7 +190,7 @@ static inline void vulkan_describe(
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceFeatures2 features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
-    if (plain.apiVersion >= VK_API_VERSION_1_3) {
+    if (facts->api >= VK_API_VERSION_1_3) {
         maintenance.pNext = &size;
         features12.pNext = &control;
     }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CVulkan
+
 /// What a device runs for each step of a plan: which kernel, for how many rows, with which arguments.
 struct VulkanDispatcher {
     let program: Program

@@ -5,8 +5,9 @@ extension VulkanExecutable {
     func readCache(_ cache: CacheID, sequence: Int, positions: Range<Int>) throws(ComputeError) -> [UInt8] {
         let pieces = try pieces(cache, sequence, positions)
         var bytes = [UInt8](repeating: 0, count: pieces.total)
-        try bytes.withUnsafeMutableBytes { bytes throws(ComputeError) in
-            guard let base = bytes.baseAddress else { return }
+        try bytes.withUnsafeMutableBufferPointer { bytes throws(ComputeError) in
+            guard let first = bytes.baseAddress else { return }
+            let base = UnsafeMutableRawPointer(first)
             for piece in pieces.list {
                 try staging.read(piece.rows.count, from: piece.block, at: piece.rows.lowerBound) { source, start, length in
                     for at in stride(from: 0, to: length, by: piece.unit) {
