@@ -58,7 +58,13 @@ final class VulkanExecutable: Executable, @unchecked Sendable {
         guard program.weights.indices.contains(weight.index) else {
             throw ComputeError(.shape, "weight \(weight.index) of \(program.weights.count)")
         }
-        try whileThere { () throws(ComputeError) in try weights.bind(weight, part: part, to: bytes.bytes) }
+        try whileThere { () throws(ComputeError) in try copy(weight, part, bytes) }
+    }
+
+    /// The bytes stay where they are until they are copied.
+    private func copy(_ weight: WeightID, _ part: Int, _ bytes: WeightBytes) throws(ComputeError) {
+        defer { withExtendedLifetime(bytes.owner) {} }
+        try weights.bind(weight, part: part, to: bytes.bytes)
     }
 
     // MARK: Running
@@ -130,7 +136,7 @@ final class VulkanExecutable: Executable, @unchecked Sendable {
             let shape = program[weight]
             throw ComputeError(.missing, shape.parts > 1 ? "\(shape.name), part \(part)" : shape.name)
         }
-        try weights.bind(weight, part: part, to: try missing(weight, part).bytes)
+        try copy(weight, part, try missing(weight, part))
     }
 
     /// The mixture whose experts a step asks, if some of them are not there.
