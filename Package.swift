@@ -13,6 +13,9 @@ let strict: [SwiftSetting] = [
 /// The standard library's own vector operations, which BLAKE3's kernels are written with.
 let builtins: [SwiftSetting] = [.enableExperimentalFeature("BuiltinModule")]
 
+/// A whole module optimized, in a debug build as well.
+let optimized = ["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"]
+
 /// One target for each set of instructions that BLAKE3's kernel is compiled for, beside the one that all processors
 /// run: the flags reach Swift's own code generation. Nothing but the kernel may be in such a target, and it is optimized
 /// as a whole in debug builds too: otherwise pieces of the standard library compiled for it would be left for the linker
@@ -23,8 +26,7 @@ let kernels: [Target] = [
     ("HashingAVX2", ["-mavx2"]),
     ("HashingAVX512", ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]),
 ].map { name, instructions in
-    let whole = ["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"]
-    let flags = whole + instructions.flatMap { ["-Xcc", $0] }
+    let flags = optimized + instructions.flatMap { ["-Xcc", $0] }
     return .target(
         name: name, dependencies: ["CProcessor"], swiftSettings: strict + builtins + [.unsafeFlags(flags)])
 }
@@ -94,9 +96,10 @@ let package = Package(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
         // Running models: arithmetic, then what is made of it.
+        // A network takes a hundred million multiplications a token: unoptimized, tests of it would take minutes.
         .target(
             name: "Compute", dependencies: ["CCompute", "CProcessor", "CVulkan"], exclude: ["Vulkan/Kernels"],
-            swiftSettings: strict),
+            swiftSettings: strict + [.unsafeFlags(optimized, .when(configuration: .debug))]),
         .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
 
         // The STUN and TURN server.

@@ -104,7 +104,7 @@ package enum VectorMath {
     }
 
     /// The largest number, NaN if there is one; −∞ of none.
-    static func largest(_ x: UnsafePointer<Float>, count: Int) -> Float {
+    package static func largest(_ x: UnsafePointer<Float>, count: Int) -> Float {
         var largest = -Float.infinity
         var sum = SIMD8<Float>(repeating: -.infinity)
         var isNumber = SIMDMask<SIMD8<Int32>>(repeating: true)

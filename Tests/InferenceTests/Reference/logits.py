@@ -135,8 +135,7 @@ def write(model_path, out):
     print(f"{os.path.getsize(out)} bytes")
 
 
-def full(model_path, folder, names):
-    model, tokenizer = load(model_path)
+def write_full(model, tokenizer, folder, names):
     os.makedirs(folder, exist_ok=True)
     for name, prompt in chosen(names).items():
         text = text_of(prompt, tokenizer)
@@ -240,9 +239,10 @@ def main():
     if arguments.mode == "write":
         write(arguments.model, arguments.out)
     elif arguments.mode == "full":
-        full(arguments.model, arguments.folder, arguments.prompt)
+        write_full(*load(arguments.model), arguments.folder, arguments.prompt)
     else:
         compare(arguments.reference, arguments.ours, arguments.prompt)
 
 
-main()
+if __name__ == "__main__":
+    main()
