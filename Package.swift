@@ -132,7 +132,7 @@ let package = Package(
             name: "dreamer",
             dependencies: [
                 "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Inference", "Swarm",
-                "Signaling", "Origin", "NATLab", "Relay",
+                "Signaling", "Origin", "NATLab", "Relay", "Compute",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
