@@ -100,7 +100,7 @@ let package = Package(
         .target(
             name: "Compute", dependencies: ["CCompute", "CProcessor", "CVulkan"], exclude: ["Vulkan/Kernels"],
             swiftSettings: strict + [.unsafeFlags(optimized, .when(configuration: .debug))]),
-        .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
+        .target(name: "Inference", dependencies: ["Wire", "Hashing", "RDRR", "Compute"], swiftSettings: strict),
 
         // The STUN and TURN server.
         .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),

@@ -92,7 +92,7 @@ final class GenerationLoop: @unchecked Sendable {
             if end == prompt.count { asking.append(index) }
         }
         guard batch.count > 0 else { return }
-        try model.executable.run(batch)
+        try model.run(batch)
         for index in sequences.indices {
             if let job = sequences[index].job, job.pending == nil { job.tellPrompt() }
         }

@@ -188,7 +188,7 @@ struct GenerateCommand: AsyncParsableCommand {
             var batch = Batch()
             let range = start..<min(start + size, tokens.count)
             for index in range { batch.append(tokens[index], position: index, wantsOutput: true) }
-            try model.executable.run(batch)
+            try model.run(batch)
             for index in range {
                 var span = row.mutableSpan
                 try model.executable.read(model.logits, row: index - start, into: &span)
