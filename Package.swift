@@ -13,13 +13,8 @@ let strict: [SwiftSetting] = [
 /// The standard library's own vector operations, which BLAKE3's kernels are written with.
 let builtins: [SwiftSetting] = [.enableExperimentalFeature("BuiltinModule")]
 
-/// Optimizes a target in debug builds, too: a model would take minutes for a word otherwise, and its tests with it. Checks
-/// stay. (The last three flags make whole-module optimization agree with what a debug build asks for.)
-let optimized: [SwiftSetting] = [
-    .unsafeFlags(
-        ["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"],
-        .when(configuration: .debug))
-]
+/// A whole module optimized, in a debug build as well.
+let optimized = ["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"]
 
 /// One target for each set of instructions that BLAKE3's kernel is compiled for, beside the one that all processors
 /// run: the flags reach Swift's own code generation. Nothing but the kernel may be in such a target, and it is optimized
@@ -31,8 +26,7 @@ let kernels: [Target] = [
     ("HashingAVX2", ["-mavx2"]),
     ("HashingAVX512", ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]),
 ].map { name, instructions in
-    let whole = ["-O", "-whole-module-optimization", "-disable-batch-mode", "-num-threads", "1"]
-    let flags = whole + instructions.flatMap { ["-Xcc", $0] }
+    let flags = optimized + instructions.flatMap { ["-Xcc", $0] }
     return .target(
         name: name, dependencies: ["CProcessor"], swiftSettings: strict + builtins + [.unsafeFlags(flags)])
 }
@@ -66,6 +60,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
         .systemLibrary(name: "CSRTP", providers: [.apt(["libsrtp2-dev"])]),
+        // Headers alone: the library is opened at run time, if it is there.
+        .systemLibrary(name: "CVulkan", providers: [.apt(["libvulkan-dev"])]),
         .systemLibrary(name: "CNetIO"),
         .systemLibrary(name: "CNATLab"),
         // No library: which instructions the processor has.
@@ -100,8 +96,11 @@ let package = Package(
             name: "Swarm", dependencies: ["Wire", "Hashing", "RDRR", "SDP", "NetIO", "WebRTC"], swiftSettings: strict),
 
         // Running models: arithmetic, then what is made of it.
-        .target(name: "Compute", dependencies: ["CCompute", "CProcessor"], swiftSettings: strict + optimized),
-        .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
+        // A network takes a hundred million multiplications a token: unoptimized, tests of it would take minutes.
+        .target(
+            name: "Compute", dependencies: ["CCompute", "CProcessor", "CVulkan"], exclude: ["Vulkan/Kernels"],
+            swiftSettings: strict + [.unsafeFlags(optimized, .when(configuration: .debug))]),
+        .target(name: "Inference", dependencies: ["Wire", "Hashing", "RDRR", "Compute"], swiftSettings: strict),
 
         // The STUN and TURN server.
         .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
@@ -132,8 +131,8 @@ let package = Package(
         .executableTarget(
             name: "dreamer",
             dependencies: [
-                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
-                "Origin", "NATLab", "Relay",
+                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Inference", "Swarm",
+                "Signaling", "Origin", "NATLab", "Relay", "Compute",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 

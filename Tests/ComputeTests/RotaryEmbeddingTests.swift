@@ -10,21 +10,22 @@ struct RotaryEmbeddingTests {
     @Test("each pair turns by its own angle", arguments: RotaryEmbedding.Convention.allCases)
     func turns(_ convention: RotaryEmbedding.Convention) {
         var entropy = Entropy(seed: 30)
-        // Heads of ten, of which eight turn; tokens are 32 numbers apart, of which two are no head's.
-        var rotation = RotaryEmbedding(convention: convention, dimensions: 8, base: 10_000)
-        rotation.prepare(first: 1000, count: 5)
-        let x = randomNumbers(32 * 5, from: &entropy)
+        // Heads of ten, of which eight turn.
+        var rotation = RotationTable(RotaryEmbedding(convention: convention, dimensions: 8, base: 10_000))
+        let positions: [Int32] = [1000, 1001, 7, 8, 0]
+        rotation.prepare(positions: positions)
+        let x = randomNumbers(30 * 5, from: &entropy)
         var y = x
-        CPUBackend(threads: 2).rotate(&y, rotation, heads: 3, headLength: 10, stride: 32, position: 1000, count: 5)
+        CPUBackend(threads: 2).rotate(&y, rotation, heads: 3, headLength: 10, count: 5)
         var expected = x
         for token in 0..<5 {
             for head in 0..<3 {
                 for pair in 0..<4 {
-                    let base = token * 32 + head * 10
+                    let base = token * 30 + head * 10
                     let isInterleaved = convention == .interleaved
                     let a = isInterleaved ? base + 2 * pair : base + pair
                     let b = isInterleaved ? a + 1 : a + 4
-                    let angle = Double(1000 + token) * pow(10_000, -Double(pair) / 4)
+                    let angle = Double(positions[token]) * pow(10_000, -Double(pair) / 4)
                     expected[a] = Float(Double(x[a]) * cos(angle) - Double(x[b]) * sin(angle))
                     expected[b] = Float(Double(x[a]) * sin(angle) + Double(x[b]) * cos(angle))
                 }
@@ -35,22 +36,22 @@ struct RotaryEmbeddingTests {
         }
     }
 
-    @Test("positions that were not prepared stay")
+    @Test("tokens that were not prepared stay, and a factor stretches positions")
     func unprepared() {
-        var rotation = RotaryEmbedding(convention: .halfSplit, dimensions: 4, base: 10_000)
-        rotation.prepare(first: 3, count: 2)
-        for position in [0, 2, 5] {
+        var rotation = RotationTable(RotaryEmbedding(convention: .halfSplit, dimensions: 4, base: 10_000))
+        rotation.prepare(positions: [3, 4])
+        for token in [-1, 2] {
             var x: [Float] = [1, 2, 3, 4]
-            rotation.apply(&x, count: 1, headLength: 4, position: position)
+            rotation.apply(&x, count: 1, headLength: 4, token: token)
             #expect(x == [1, 2, 3, 4])
         }
-        // A factor stretches positions.
-        var stretched = RotaryEmbedding(convention: .halfSplit, dimensions: 4, base: 10_000, factor: 8)
-        stretched.prepare(first: 24, count: 1)
+        var stretched = RotationTable(
+            RotaryEmbedding(convention: .halfSplit, dimensions: 4, base: 10_000, factor: 8))
+        stretched.prepare(positions: [24])
         var x: [Float] = [1, 2, 3, 4]
         var y = x
-        stretched.apply(&x, count: 1, headLength: 4, position: 24)
-        rotation.apply(&y, count: 1, headLength: 4, position: 3)
+        stretched.apply(&x, count: 1, headLength: 4, token: 0)
+        rotation.apply(&y, count: 1, headLength: 4, token: 0)
         #expect(x == y)
     }
 }

@@ -32,8 +32,8 @@ struct VectorMathTests {
         #expect(edges[5] == 1 && edges[6] == 1)
     }
 
-    @Test("gates multiply", arguments: CPUBackend.Gate.allCases, InstructionSet.supported)
-    func gates(_ kind: CPUBackend.Gate, _ instructions: InstructionSet) {
+    @Test("gates multiply", arguments: Compute.Operation.Gate.allCases, InstructionSet.supported)
+    func gates(_ kind: Compute.Operation.Gate, _ instructions: InstructionSet) {
         var entropy = Entropy(seed: 20)
         let backend = CPUBackend(threads: 2, instructions: instructions)
         for length in Self.lengths + [9_001] {
@@ -60,7 +60,7 @@ struct VectorMathTests {
     func farGates(_ instructions: InstructionSet) {
         let gates: [Float] = [-1e30, -100, 100, 1e10, .nan, 0, 1, 1]
         let ups = [Float](repeating: 1, count: 8)
-        for kind in CPUBackend.Gate.allCases {
+        for kind in Compute.Operation.Gate.allCases {
             var output = [Float](repeating: 9, count: 8)
             CPUBackend(threads: 1, instructions: instructions).gate(
                 kind, gates, ups, count: 8, into: &output)

@@ -96,6 +96,99 @@ struct TokenizerTests {
         }
     }
 
+    @Test(
+        "SentencePiece's pieces merge by their scores, equal ones from left to right, however long the text",
+        arguments: 1...8 as ClosedRange<UInt64>)
+    func scores(seed: UInt64) throws {
+        var random = Entropy(seed: seed)
+        // Pieces of three letters and spaces, so that much can merge; few scores, so that many are equal.
+        let letters = ["a", "b", "\u{2581}", "é"]
+        var pieces = letters
+        while pieces.count < 40 {
+            let piece = (0..<Int.random(in: 2...5, using: &random)).map { _ in
+                letters[Int.random(in: 0..<4, using: &random)]
+            }.joined()
+            if !pieces.contains(piece) { pieces.append(piece) }
+        }
+        let scores = pieces.map { _ in -Int.random(in: 0...Int(seed) * 3, using: &random) }
+        let numbers = Dictionary(uniqueKeysWithValues: zip(pieces, 0...))
+        var vocabulary: JSON.Object = [:]
+        for (id, piece) in (["<unk>"] + pieces).enumerated() { vocabulary[piece] = .integer(Int64(id)) }
+        let file: JSON = [
+            "model": "llama", "vocab": .object(vocabulary), "addBosToken": false, "addSpacePrefix": false,
+            "scores": .array([0] + scores.map { .integer(Int64($0)) }),
+            "tokenTypes": .array([2] + [JSON](repeating: 1, count: pieces.count)),
+        ]
+        let tokenizer = try Tokenizer(parsing: Array(file.serialized().utf8), format: .bundled)
+        for length in seed > 1 ? [3, 31, 33, 150] : [1100] {
+            let text = (0..<length).map { _ in letters[Int.random(in: 0..<4, using: &random)] }
+            // The definition, word for word.
+            var parts = text
+            while true {
+                var best: (score: Int, place: Int)?
+                for place in 0..<max(0, parts.count - 1) {
+                    guard let piece = numbers[parts[place] + parts[place + 1]] else { continue }
+                    if best.map({ scores[piece] > $0.score }) ?? true { best = (scores[piece], place) }
+                }
+                guard let best else { break }
+                parts.replaceSubrange(best.place...best.place + 1, with: [parts[best.place] + parts[best.place + 1]])
+            }
+            let expected = parts.map { Int32((pieces.firstIndex(of: $0) ?? -2) + 1) }
+            let written = text.map { $0 == "\u{2581}" ? " " : $0 }.joined()
+            #expect(try tokenizer.encode(written) == expected, "seed \(seed), \(length) letters")
+        }
+    }
+
+    @Test("SentencePiece's user-defined runs of spaces and line ends go before all merging")
+    func runsOfSpaces() throws {
+        // As Gemma has them: in a GGUF file with plain spaces, and with a score that no merge would ever take.
+        let pieces = ["a", "b", "\u{2581}", "\u{2581}b", "\n", "  ", "   ", "\u{2581}a"]
+        var vocabulary: JSON.Object = ["<unk>": 0]
+        for (id, piece) in pieces.enumerated() { vocabulary[piece] = .integer(Int64(id + 1)) }
+        let file: JSON = [
+            "model": "llama", "vocab": .object(vocabulary), "addBosToken": false, "addSpacePrefix": false,
+            "scores": [0, -1, -2, -3, -4, -1000, -1000, -1000, -5], "tokenTypes": [2, 1, 1, 1, 1, 4, 4, 4, 1],
+        ]
+        let tokenizer = try Tokenizer(parsing: Array(file.serialized().utf8), format: .bundled)
+        for (text, ids) in [
+            ("a b", [1, 4]), ("a  b", [1, 6, 2]), ("   b", [7, 2]), ("    b", [7, 4]), ("     b", [7, 6, 2]),
+            ("a\n  b", [1, 5, 6, 2]), ("a\n a", [1, 5, 8]), ("\u{2581}\u{2581}b", [6, 2]), (" ", [3]), ("  ", [6]),
+        ] as [(String, [Int32])] {
+            #expect(try tokenizer.encode(text) == ids)
+            #expect(tokenizer.decode(ids) == text.replacing("\u{2581}", with: " "))
+        }
+    }
+
+    @Test(
+        "words that come again get the tokens that they got before", arguments: ["gpt-2", "llama-bpe", "qwen2", "smollm"])
+    func repeatedWords(name: String) throws {
+        let vectors = try TokenizerVectors(name)
+        let tokenizer = try vectors.tokenizer(.bundled)
+        var random = Entropy(seed: 6)
+        let words = (0..<60).map { _ in
+            " " + String((0..<Int.random(in: 1...40, using: &random)).map { _ in "abcdeé日".randomElement(using: &random) ?? "a" })
+        }
+        let text = (0..<400).map { _ in words[Int.random(in: 0..<words.count, using: &random)] }
+        let apart = try text.flatMap { try tokenizer.encode($0) }
+        #expect(try tokenizer.encode(text.joined()) == apart)
+        #expect(try tokenizer.encode(text.joined() + "<|im_end|>" + text.joined()).starts(with: apart))
+    }
+
+    @Test("a text of more tokens than there is room for is refused, before they are made where that can be")
+    func limit() throws {
+        for name in TokenizerVectors.names {
+            let tokenizer = try TokenizerVectors(name).tokenizer(.bundled)
+            let text = "The quick brown fox, 123 times. "
+            let count = try tokenizer.encode(text).count
+            #expect(try tokenizer.encode(text, limit: count).count == count)
+            for (text, limit) in [(text, count - 1), (text, 0), (String(repeating: "a", count: 100_000), 1000)] {
+                let error = #expect(throws: TokenizerError.self) { try tokenizer.encode(text, limit: limit) }
+                #expect(error?.code == .tooLong)
+            }
+            #expect(try tokenizer.encode("", limit: 0) == [])
+        }
+    }
+
     @Test("more text than the bound is refused")
     func tooLong() throws {
         let text = String(repeating: "a", count: Tokenizer.longestText + 1)

@@ -154,3 +154,15 @@ struct QuantizedBlock {
         bytes.storeBytes(of: high, toByteOffset: 64, as: SIMD16<Float>.self)
     }
 }
+
+extension BlockFormat {
+    /// All weights of whole blocks, as single-precision numbers; bytes after the last whole block are left out.
+    public func numbers(_ bytes: UnsafeRawBufferPointer) -> [Float] {
+        let count = bytes.count / blockSize * blockLength
+        guard let base = bytes.baseAddress, count > 0 else { return [] }
+        return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+            if let target = buffer.baseAddress { dequantize(base, count: count, into: target) }
+            initialized = count
+        }
+    }
+}

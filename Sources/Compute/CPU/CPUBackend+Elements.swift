@@ -2,21 +2,13 @@
 
 /// What is done to each number or each token alone. Threads help where there is enough of it.
 extension CPUBackend {
-    /// How a gate is applied.
-    public enum Gate: String, CaseIterable, Sendable {
-        /// silu(gate) · up.
-        case swiGLU
-        /// gelu(gate) · up, GELU by its approximation with tanh.
-        case geGLU
-    }
-
     /// Numbers that are worth a meeting of threads, which takes a microsecond or two: ten numbers take about a nanosecond
     /// to add, two to be a gate.
     private static let worthSharing = 16_384
 
     /// `output = gate(gates) · ups`, over `count` numbers. The output may be one of the inputs.
     public func gate(
-        _ kind: Gate, _ gates: UnsafePointer<Float>, _ ups: UnsafePointer<Float>, count: Int,
+        _ kind: Operation.Gate, _ gates: UnsafePointer<Float>, _ ups: UnsafePointer<Float>, count: Int,
         into output: UnsafeMutablePointer<Float>
     ) {
         forShares(of: count, each: 1) { share in
@@ -47,15 +39,13 @@ extension CPUBackend {
         }
     }
 
-    /// Turns `heads` heads of each of `count` tokens, the first of them at a position, in place. The rotations must have
-    /// been prepared for these positions; tokens are `stride` numbers apart.
-    public func rotate(
-        _ x: UnsafeMutablePointer<Float>, _ rotation: RotaryEmbedding, heads: Int, headLength: Int, stride: Int,
-        position: Int, count: Int
+    /// Turns `heads` heads of each of `count` tokens, in place. The rotations must have been prepared for these tokens.
+    func rotate(
+        _ x: UnsafeMutablePointer<Float>, _ rotations: RotationTable, heads: Int, headLength: Int, count: Int
     ) {
         forShares(of: count, each: heads * headLength) { share in
-            for index in share {
-                rotation.apply(x + index * stride, count: heads, headLength: headLength, position: position + index)
+            for token in share {
+                rotations.apply(x + token * heads * headLength, count: heads, headLength: headLength, token: token)
             }
         }
     }

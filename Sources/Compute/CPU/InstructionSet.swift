@@ -105,7 +105,7 @@ extension InstructionSet {
 
     /// `gate(gates) · ups`; the output may be one of the inputs.
     func gate(
-        _ kind: CPUBackend.Gate, _ gates: UnsafePointer<Float>, _ ups: UnsafePointer<Float>, count: Int,
+        _ kind: Operation.Gate, _ gates: UnsafePointer<Float>, _ ups: UnsafePointer<Float>, count: Int,
         into output: UnsafeMutablePointer<Float>
     ) {
         switch self {

@@ -4,7 +4,7 @@ internal import Glibc
 
 /// Rotations by which queries and keys carry their position (RoFormer, arXiv:2104.09864): pair i at position p turns by
 /// p · frequency i.
-public struct RotaryEmbedding: Sendable {
+public struct RotaryEmbedding: Hashable, Sendable {
     /// Which two numbers of a head are a pair.
     public enum Convention: String, CaseIterable, Sendable {
         /// Neighbours, 2i and 2i + 1: as in files of GGUF of architecture llama.
@@ -17,10 +17,6 @@ public struct RotaryEmbedding: Sendable {
     public let convention: Convention
     /// By how much each pair turns from one position to the next, in radians.
     public let frequencies: [Double]
-
-    private var first = 0
-    private var cosines: [Float] = []
-    private var sines: [Float] = []
 
     /// Rotations of the usual frequencies: base^(−2i/dimensions), divided by `factor` where positions are stretched.
     public init(convention: Convention, dimensions: Int, base: Double, factor: Double = 1) {
@@ -36,14 +32,24 @@ public struct RotaryEmbedding: Sendable {
         self.convention = convention
         self.frequencies = frequencies
     }
+}
 
-    /// Computes the rotations of positions `first` and following, which all layers share.
-    public mutating func prepare(first: Int, count: Int) {
-        self.first = first
+/// The rotations of a batch's positions, which all layers share.
+struct RotationTable {
+    private let embedding: RotaryEmbedding
+    private var cosines: [Float] = []
+    private var sines: [Float] = []
+
+    init(_ embedding: RotaryEmbedding) {
+        self.embedding = embedding
+    }
+
+    /// Computes the rotations of tokens at these positions.
+    mutating func prepare(positions: some Sequence<Int32>) {
         cosines.removeAll(keepingCapacity: true)
         sines.removeAll(keepingCapacity: true)
-        for position in first..<(first + max(0, count)) {
-            for frequency in frequencies {
+        for position in positions {
+            for frequency in embedding.frequencies {
                 let angle = Double(position) * frequency
                 cosines.append(Float(cos(angle)))
                 sines.append(Float(sin(angle)))
@@ -51,17 +57,18 @@ public struct RotaryEmbedding: Sendable {
         }
     }
 
-    /// Turns the heads of one token at a position that was prepared, in place; others stay as they are.
-    package func apply(_ heads: UnsafeMutablePointer<Float>, count: Int, headLength: Int, position: Int) {
-        let pairs = frequencies.count
-        let start = (position - first) * pairs
-        guard position >= first, start + pairs <= cosines.count, pairs * 2 <= headLength else { return }
+    /// Turns the heads of one of these tokens, in place; others stay as they are.
+    func apply(_ heads: UnsafeMutablePointer<Float>, count: Int, headLength: Int, token: Int) {
+        let pairs = embedding.frequencies.count
+        let start = token * pairs
+        guard token >= 0, start + pairs <= cosines.count, pairs * 2 <= headLength else { return }
+        let isInterleaved = embedding.convention == .interleaved
         cosines.withUnsafeBufferPointer { cosines in
             sines.withUnsafeBufferPointer { sines in
                 for head in 0..<count {
                     let values = heads + head * headLength
                     for i in 0..<pairs {
-                        let (a, b) = convention == .interleaved ? (2 * i, 2 * i + 1) : (i, i + pairs)
+                        let (a, b) = isInterleaved ? (2 * i, 2 * i + 1) : (i, i + pairs)
                         let c = cosines[start + i]
                         let s = sines[start + i]
                         let (x, y) = (values[a], values[b])

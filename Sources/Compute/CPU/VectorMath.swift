@@ -66,6 +66,11 @@ package enum VectorMath {
         map(x, UnsafePointer(y), count, into: y) { $0 + $1 }
     }
 
+    /// `x *= factor`.
+    package static func multiply(_ x: UnsafeMutablePointer<Float>, by factor: Float, count: Int) {
+        map(UnsafePointer(x), UnsafePointer(x), count, into: x) { value, _ in value * factor }
+    }
+
     /// `silu(gate) · up`, silu(x) = x / (1 + e^−x). The output may be one of the inputs.
     package static func swiGLU(
         gate: UnsafePointer<Float>, up: UnsafePointer<Float>, count: Int, into output: UnsafeMutablePointer<Float>
@@ -112,7 +117,7 @@ package enum VectorMath {
     }
 
     /// The largest number, NaN if there is one; −∞ of none.
-    static func largest(_ x: UnsafePointer<Float>, count: Int) -> Float {
+    package static func largest(_ x: UnsafePointer<Float>, count: Int) -> Float {
         var largest = -Float.infinity
         var sum = SIMD8<Float>(repeating: -.infinity)
         var isNumber = SIMDMask<SIMD8<Int32>>(repeating: true)

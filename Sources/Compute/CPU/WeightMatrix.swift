@@ -55,6 +55,11 @@ public struct WeightMatrix: @unchecked Sendable {
         }
     }
 
+    /// One of the rows as single-precision numbers.
+    func dequantize(row: Int, into values: UnsafeMutablePointer<Float>) {
+        format.dequantize(base + row * rowBytes, count: columns, into: values)
+    }
+
     /// Whether the rows are single-precision numbers that can be read where they lie.
     var isPlain: Bool { format == .f32 && Int(bitPattern: base) % MemoryLayout<Float>.alignment == 0 }
 }

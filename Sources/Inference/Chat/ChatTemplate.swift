@@ -38,6 +38,29 @@ public struct ChatTemplate: Sendable {
         try self.init(source)
     }
 
+    /// The template that a model folder brings; where it brings none, ChatML if the vocabulary has its control tokens,
+    /// which are there for nothing else.
+    public init(_ folder: ModelFolder, tokenizer: Tokenizer) throws(TemplateError) {
+        if let own = try ChatTemplate(folder) {
+            self = own
+            return
+        }
+        let isChatML = ["<|im_start|>", "<|im_end|>"].allSatisfy { name in
+            tokenizer.token(named: name).map { tokenizer.kind(of: $0) == .control } ?? false
+        }
+        guard isChatML else {
+            throw TemplateError(
+                .missing, line: 0, "the model brings none, and its vocabulary does not say how to talk to it")
+        }
+        try self.init(Self.chatML)
+    }
+
+    /// The format of which `<|im_start|>` and `<|im_end|>` are the tokens.
+    private static let chatML = """
+        {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' \
+        + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+        """
+
     /// The prompt for a conversation. What the template says is trusted, what the messages say is not: encode it as it
     /// is, without further special tokens.
     ///

@@ -24,25 +24,28 @@ enum ByteAlphabet {
         return table
     }()
 
-    /// The bytes that a token of such a vocabulary, given as UTF-8, stands for; `nil` if any character stands for none.
-    static func decode(_ token: ArraySlice<UInt8>) -> [UInt8]? {
-        var decoded: [UInt8] = []
-        decoded.reserveCapacity(token.count)
-        var index = token.startIndex
-        while index < token.endIndex {
+    /// Calls `body` with each byte that a token of such a vocabulary, given as UTF-8, stands for; `false` once a character
+    /// stands for none.
+    @inline(__always)
+    static func decode(_ bytes: [UInt8], _ range: Range<Int>, _ body: (UInt8) -> Void) -> Bool {
+        var index = range.lowerBound
+        while index < range.upperBound {
             // All characters of the alphabet have one or two bytes in UTF-8.
-            var code = Int(token[index])
+            var code = Int(bytes[index])
             index += 1
             if code >= 0x80 {
-                guard (0xC2...0xC5).contains(code), index < token.endIndex, token[index] & 0xC0 == 0x80 else {
-                    return nil
+                guard (0xC2...0xC5).contains(code), index < range.upperBound, bytes[index] & 0xC0 == 0x80 else {
+                    return false
                 }
-                code = (code & 0x1F) << 6 | Int(token[index] & 0x3F)
+                code = (code & 0x1F) << 6 | Int(bytes[index] & 0x3F)
                 index += 1
+            } else if code > 0x20, code < 0x7F {
+                body(UInt8(code))
+                continue
             }
-            guard code < bytes.count, bytes[code] >= 0 else { return nil }
-            decoded.append(UInt8(bytes[code]))
+            guard code < Self.bytes.count, Self.bytes[code] >= 0 else { return false }
+            body(UInt8(Self.bytes[code]))
         }
-        return decoded
+        return true
     }
 }

@@ -41,15 +41,15 @@ struct JSONCursor {
     /// Takes a string into `text`, replacing what was there.
     mutating func string(into text: inout [UInt8]) throws(TokenizerError) {
         let start = try open(UInt8(ascii: "\""))
-        text.removeAll(keepingCapacity: true)
         var end = start
         while end < bytes.count, bytes[end] != UInt8(ascii: "\""), bytes[end] != UInt8(ascii: "\\"), bytes[end] >= 0x20
         {
-            text.append(bytes[end])
             end += 1
         }
         guard end < bytes.count else { throw fault("the text ends inside a string") }
         if bytes[end] == UInt8(ascii: "\"") {
+            text.removeAll(keepingCapacity: true)
+            text.append(contentsOf: bytes[start..<end])
             offset = end + 1
             return
         }

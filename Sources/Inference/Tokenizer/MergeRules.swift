@@ -1,25 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Pairs of tokens and what they become, in the order of a list.
-struct MergeTable: MergeRule, Sendable {
-    /// Both tokens to rank and result.
-    private var pairs: [UInt64: UInt64] = [:]
+/// What two neighbouring symbols become, and how soon.
+protocol MergeRule {
+    /// Ranks are below this.
+    var rankCount: Int { get }
 
-    init(capacity: Int) { pairs.reserveCapacity(capacity) }
+    /// The smaller the rank, the sooner; `nil` when they stay apart. `bytes[range]` is what both say together; a symbol
+    /// that is no token is negative.
+    func merge(
+        _ left: Int32, _ right: Int32, saying range: Range<Int>, of bytes: [UInt8]
+    ) -> (rank: UInt32, token: Int32)?
+}
+
+/// Pairs of tokens and what they become, in the order of a list: open addressing, as most lookups find nothing.
+struct MergeTable: MergeRule, Sendable {
+    private struct Entry {
+        var pair: UInt64
+        var rank: UInt32
+        var result: Int32
+    }
+
+    /// No pair: tokens are not negative.
+    private static let none = UInt64.max
+
+    private var entries: [Entry]
+    private let mask: Int
+    private let key = HashKey.process
+    let rankCount: Int
+
+    init(capacity: Int) {
+        var size = 16
+        while size < capacity * 2 { size *= 2 }
+        entries = [Entry](repeating: Entry(pair: Self.none, rank: 0, result: 0), count: size)
+        mask = size - 1
+        rankCount = capacity
+    }
 
     /// The first of equal pairs stays.
-    mutating func insert(_ left: Int32, _ right: Int32, rank: UInt32, result: Int32) {
-        let key = UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
-        if pairs[key] == nil { pairs[key] = UInt64(rank) << 32 | UInt64(UInt32(bitPattern: result)) }
+    mutating func insert(_ left: Int32, _ right: Int32, rank: Int, result: Int32) {
+        let pair = Self.pair(left, right)
+        let slot = slot(of: pair)
+        if entries[slot].pair == Self.none { entries[slot] = Entry(pair: pair, rank: UInt32(rank), result: result) }
     }
 
     func merge(
         _ left: Int32, _ right: Int32, saying range: Range<Int>, of bytes: [UInt8]
     ) -> (rank: UInt32, token: Int32)? {
-        guard left >= 0, right >= 0 else { return nil }
-        let found = pairs[UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))]
-        guard let found else { return nil }
-        return (UInt32(found >> 32), Int32(bitPattern: UInt32(truncatingIfNeeded: found)))
+        let entry = entries[slot(of: Self.pair(left, right))]
+        return entry.pair == Self.none ? nil : (entry.rank, entry.result)
+    }
+
+    private static func pair(_ left: Int32, _ right: Int32) -> UInt64 {
+        UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
+    }
+
+    @inline(__always)
+    private func slot(of pair: UInt64) -> Int {
+        var slot = Int(truncatingIfNeeded: key.hash(of: pair)) & mask
+        while entries[slot].pair != pair, entries[slot].pair != Self.none { slot = (slot + 1) & mask }
+        return slot
     }
 }
 
@@ -31,6 +70,8 @@ struct ScoreRule: MergeRule {
     /// By token: the higher the score, the smaller.
     let ranks: [UInt32]
 
+    var rankCount: Int { ranks.count }
+
     func merge(
         _ left: Int32, _ right: Int32, saying range: Range<Int>, of bytes: [UInt8]
     ) -> (rank: UInt32, token: Int32)? {
@@ -38,9 +79,15 @@ struct ScoreRule: MergeRule {
         return (ranks[Int(token)], token)
     }
 
-    /// Orders a score as a number: the highest becomes the smallest. Not for NaN.
-    static func rank(of score: Float) -> UInt32 {
-        let bits = (score == 0 ? 0 : score).bitPattern
-        return ~(bits >> 31 == 0 ? bits | 0x8000_0000 : ~bits)
+    /// The place of each score among all, the highest first; equal ones share it. Not for NaN.
+    static func ranks(of scores: [Float]) -> [UInt32] {
+        let order = scores.indices.sorted { scores[$0] > scores[$1] }
+        var ranks = [UInt32](repeating: 0, count: scores.count)
+        var rank: UInt32 = 0
+        for (place, index) in order.enumerated() {
+            if place > 0, scores[index] < scores[order[place - 1]] { rank += 1 }
+            ranks[index] = rank
+        }
+        return ranks
     }
 }

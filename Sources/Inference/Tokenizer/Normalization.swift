@@ -4,9 +4,9 @@
 
 /// Unicode normalization of text (UAX #15).
 enum Normalization {
-    /// Text in Normalization Form C, as UTF-8. The bytes are valid UTF-8.
-    static func composed(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
-        guard !bytes.allSatisfy({ $0 < 0x80 }) else { return Array(bytes) }
+    /// Text in Normalization Form C, as UTF-8; `nil` where ASCII says that it is already. The bytes are valid UTF-8.
+    static func composed(_ bytes: ArraySlice<UInt8>) -> [UInt8]? {
+        guard !bytes.allSatisfy({ $0 < 0x80 }) else { return nil }
         var composed: [UInt8] = []
         composed.reserveCapacity(bytes.count)
         for scalar in String(decoding: bytes, as: UTF8.self)._nfc {

@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What two neighbouring symbols become, and how soon.
-protocol MergeRule {
-    /// The smaller the rank, the sooner; `nil` when they stay apart. `bytes[range]` is what both say together; a symbol
-    /// that is no token is negative.
-    func merge(
-        _ left: Int32, _ right: Int32, saying range: Range<Int>, of bytes: [UInt8]
-    ) -> (rank: UInt32, token: Int32)?
-}
-
 /// Merges symbols pair by pair: always the pair of the smallest rank, of equal ones the leftmost, until none is left.
 ///
 /// Words are short: there the next pair is found by looking at all of them. A long run of text without a boundary takes
-/// a heap, so that the time stays within n · log n. The memory is kept from word to word.
+/// a queue. The memory is kept from word to word.
 struct PairMerger {
     /// A symbol: what it says begins here and ends where the next begins.
     private struct Symbol {
@@ -22,28 +13,26 @@ struct PairMerger {
         var previous: Int32
     }
 
-    /// A pair that can be merged. It is out of date when its left symbol is gone or both do not end there any more:
-    /// symbols only grow, so the place where a pair ends tells whether it is still the same.
-    private struct Candidate {
-        /// Rank, then place: smaller is sooner.
-        var key: UInt64
+    /// What a symbol and the next become, if they do.
+    private struct Merge {
+        /// `.max` if they stay apart.
+        var rank: UInt32
         var token: Int32
-        var end: Int32
+
+        static let none = Merge(rank: .max, token: -1)
     }
 
     /// Up to so many symbols are looked through for each merge.
     private static let short = 32
 
     private var symbols: [Symbol] = []
-    private var heap: [Candidate] = []
+    private var merges: [Merge] = []
+    private var queue = RankQueue()
     /// Where the last symbol ends.
     private var end: Int32 = 0
 
     /// Forgets the last word.
-    mutating func begin() {
-        symbols.removeAll(keepingCapacity: true)
-        heap.removeAll(keepingCapacity: true)
-    }
+    mutating func begin() { symbols.removeAll(keepingCapacity: true) }
 
     /// Adds a symbol that says the bytes from `start` on. Symbols come in order and leave no gap.
     mutating func append(_ token: Int32, start: Int) {
@@ -76,92 +65,57 @@ struct PairMerger {
         return next < 0 ? end : symbols[Int(next)].start
     }
 
-    /// Puts both symbols of a pair into the left one.
-    private mutating func join(_ left: Int, token: Int32) {
+    /// Puts both symbols of a pair into the left one, and gives the index of the one that is gone.
+    private mutating func join(_ left: Int, token: Int32) -> Int {
         let right = Int(symbols[left].next)
         let after = symbols[right].next
         symbols[left].token = token
         symbols[left].next = after
-        symbols[right].start = -1
+        symbols[right].next = -1
         if after >= 0 { symbols[Int(after)].previous = Int32(left) }
+        return right
     }
 
-    private func candidate(
-        _ left: Int, _ bytes: [UInt8], by rule: borrowing some MergeRule
-    ) -> Candidate? {
+    @inline(__always)
+    private func merge(at left: Int, _ bytes: [UInt8], by rule: borrowing some MergeRule) -> Merge {
         let right = symbols[left].next
-        guard right >= 0 else { return nil }
-        let end = endOf(Int(right))
-        let merged = rule.merge(
-            symbols[left].token, symbols[Int(right)].token, saying: Int(symbols[left].start)..<Int(end), of: bytes)
-        guard let merged else { return nil }
-        return Candidate(key: UInt64(merged.rank) << 32 | UInt64(left), token: merged.token, end: end)
+        guard right >= 0 else { return .none }
+        let range = Int(symbols[left].start)..<Int(endOf(Int(right)))
+        let merged = rule.merge(symbols[left].token, symbols[Int(right)].token, saying: range, of: bytes)
+        return merged.map { Merge(rank: $0.rank, token: $0.token) } ?? .none
     }
-
-    // MARK: Short words
 
     private mutating func mergeShort(_ bytes: [UInt8], by rule: borrowing some MergeRule) {
-        for index in symbols.indices {
-            // A place for each symbol; the key of one that cannot be merged is after all others.
-            heap.append(candidate(index, bytes, by: rule) ?? Candidate(key: .max, token: 0, end: 0))
-        }
+        merges.removeAll(keepingCapacity: true)
+        for index in symbols.indices { merges.append(merge(at: index, bytes, by: rule)) }
         while true {
             var best = 0
-            for index in heap.indices where heap[index].key < heap[best].key { best = index }
-            guard best < heap.count, heap[best].key < .max else { return }
-            let gone = Int(symbols[best].next)
-            join(best, token: heap[best].token)
-            heap[gone].key = .max
-            heap[best] = candidate(best, bytes, by: rule) ?? Candidate(key: .max, token: 0, end: 0)
+            for index in merges.indices where merges[index].rank < merges[best].rank { best = index }
+            guard best < merges.count, merges[best].rank < .max else { return }
+            merges[join(best, token: merges[best].token)] = .none
+            merges[best] = merge(at: best, bytes, by: rule)
             let previous = Int(symbols[best].previous)
-            if previous >= 0 {
-                heap[previous] = candidate(previous, bytes, by: rule) ?? Candidate(key: .max, token: 0, end: 0)
-            }
+            if previous >= 0 { merges[previous] = merge(at: previous, bytes, by: rule) }
         }
     }
-
-    // MARK: Long runs
 
     private mutating func mergeLong(_ bytes: [UInt8], by rule: borrowing some MergeRule) {
-        for index in symbols.indices {
-            if let candidate = candidate(index, bytes, by: rule) { heap.append(candidate) }
-        }
-        for index in stride(from: heap.count / 2 - 1, through: 0, by: -1) { sink(index) }
-        while let first = heap.first {
-            if let last = heap.popLast(), !heap.isEmpty {
-                heap[0] = last
-                sink(0)
-            }
-            let left = Int(truncatingIfNeeded: first.key & 0xFFFF_FFFF)
-            guard symbols[left].start >= 0, symbols[left].next >= 0,
-                endOf(Int(symbols[left].next)) == first.end
-            else { continue }
-            join(left, token: first.token)
-            if let candidate = candidate(left, bytes, by: rule) { push(candidate) }
+        queue.prepare(ranks: rule.rankCount)
+        for index in symbols.indices { enqueue(index, bytes, by: rule) }
+        while let (rank, place) = queue.next() {
+            // The pair may be another by now, or be gone.
+            let left = Int(place)
+            let merge = merge(at: left, bytes, by: rule)
+            guard merge.rank == rank else { continue }
+            _ = join(left, token: merge.token)
             let previous = Int(symbols[left].previous)
-            if previous >= 0, let candidate = candidate(previous, bytes, by: rule) { push(candidate) }
+            if previous >= 0 { enqueue(previous, bytes, by: rule) }
+            enqueue(left, bytes, by: rule)
         }
     }
 
-    private mutating func push(_ candidate: Candidate) {
-        heap.append(candidate)
-        var index = heap.count - 1
-        while index > 0, heap[index].key < heap[(index - 1) / 2].key {
-            heap.swapAt(index, (index - 1) / 2)
-            index = (index - 1) / 2
-        }
-    }
-
-    private mutating func sink(_ start: Int) {
-        var index = start
-        while true {
-            var least = index
-            for child in 2 * index + 1...2 * index + 2 where child < heap.count && heap[child].key < heap[least].key {
-                least = child
-            }
-            guard least != index else { return }
-            heap.swapAt(index, least)
-            index = least
-        }
+    private mutating func enqueue(_ left: Int, _ bytes: [UInt8], by rule: borrowing some MergeRule) {
+        let merge = merge(at: left, bytes, by: rule)
+        if merge.rank < .max { queue.insert(Int32(left), rank: merge.rank) }
     }
 }

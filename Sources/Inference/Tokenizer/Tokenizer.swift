@@ -6,7 +6,7 @@ public final class Tokenizer: Sendable {
     /// How symbols merge.
     enum Merges: Sendable {
         case table(MergeTable)
-        case scores(ranks: [UInt32])
+        case scores(ScoreRule)
     }
 
     /// The most bytes that are tokenized at once: far more than the context of any model, and a bound on memory, of
@@ -23,8 +23,12 @@ public final class Tokenizer: Sendable {
     let added: AddedTokens
     /// The token of each byte: of byte-level vocabularies all of them, of others those that fall back; -1 for none.
     let byteTokens: [Int32]
+    /// How many bytes the longest token says, and no fewer than a character may have.
+    let longestPiece: Int
     let ignoresMerges: Bool
     let composes: Bool
+    /// SentencePiece: which characters are next to each other in tokens. Nothing merges between others.
+    let neighbours: Neighbours?
     let addsSpacePrefix: Bool
 
     /// How many tokens there are; ids are below. A model's output may have more places, which mean nothing.
@@ -61,6 +65,9 @@ public final class Tokenizer: Sendable {
         addsSpacePrefix = definition.addsSpacePrefix
 
         pieces = Self.pieces(of: definition)
+        var longest = 4
+        for id in 0..<count { longest = max(longest, pieces.range(id).count) }
+        longestPiece = longest
         var index = ByteStringIndex(capacity: count)
         var added = AddedTokens()
         for id in 0..<count {
@@ -68,15 +75,18 @@ public final class Tokenizer: Sendable {
             case .normal: index.insert(id, of: pieces)
             case .control, .unknown: added.insert(Int32(id), pieces[id])
             case .userDefined:
-                // SentencePiece's runs of spaces are merged like others: only so do the words after them stay whole.
-                let hasSpace = definition.tokens[id].contains(0x20)
-                if definition.algorithm != .sentencePiece || !hasSpace { added.insert(Int32(id), pieces[id]) }
-                if definition.algorithm == .sentencePiece { index.insert(id, of: pieces) }
+                added.insert(Int32(id), pieces[id])
+                guard definition.algorithm == .sentencePiece else { continue }
+                index.insert(id, of: pieces)
+                // Gemma's runs of spaces: they go before all merging, too.
+                let spaced = Self.withSpaces(pieces[id])
+                if !definition.scores.isEmpty, spaced.count < pieces[id].count { added.insert(Int32(id), spaced[...]) }
             case .unused, .byte: break
             }
         }
         self.index = index
         self.added = added
+        neighbours = definition.algorithm == .sentencePiece ? Neighbours(pieces, kinds) : nil
 
         byteTokens = Self.byteTokens(definition, pieces, index, kinds)
         let missing = byteTokens.count { $0 < 0 }
@@ -92,7 +102,8 @@ public final class Tokenizer: Sendable {
             guard definition.scores.allSatisfy({ !$0.isNaN }) else {
                 throw .malformed(file, "a score is not a number")
             }
-            merges = .scores(ranks: definition.scores.map { ScoreRule.rank(of: $0) })
+            let ranks = ScoreRule.ranks(of: definition.scores)
+            merges = .scores(ScoreRule(vocabulary: pieces, index: index, ranks: ranks))
         }
 
         let special = definition.special
@@ -161,19 +172,25 @@ public final class Tokenizer: Sendable {
     /// What each token says. Control and user-defined tokens say what is written; so does a token of a byte-level
     /// vocabulary that holds a character which stands for no byte.
     private static func pieces(of definition: borrowing TokenizerDefinition) -> ByteStrings {
-        let isSentencePiece = definition.algorithm == .sentencePiece
+        let tokens = definition.tokens
         var pieces = ByteStrings()
-        pieces.reserve(count: definition.tokens.count, bytes: definition.tokens.bytes.count)
-        for id in 0..<definition.tokens.count {
-            let token = definition.tokens[id]
-            if isSentencePiece {
+        pieces.reserve(count: tokens.count, bytes: tokens.bytes.count)
+        for id in 0..<tokens.count {
+            let range = tokens.range(id)
+            if definition.algorithm == .sentencePiece {
                 let isText = definition.kinds[id] == .normal || definition.kinds[id] == .userDefined
-                pieces.append(isText ? SentencePieceText.escaped(token, withPrefix: false)[...] : token)
-            } else if definition.kinds[id] == .normal, let bytes = ByteAlphabet.decode(token) {
-                pieces.append(bytes)
-            } else {
-                pieces.append(token)
+                if isText, tokens.bytes[range].contains(0x20) {
+                    pieces.append(SentencePieceText.escaped(tokens.bytes[range]))
+                    continue
+                }
+            } else if definition.kinds[id] == .normal {
+                if ByteAlphabet.decode(tokens.bytes, range, { pieces.extend(by: $0) }) {
+                    pieces.close()
+                    continue
+                }
+                pieces.drop()
             }
+            pieces.append(tokens.bytes[range])
         }
         return pieces
     }
@@ -196,32 +213,38 @@ public final class Tokenizer: Sendable {
     private static func table(
         _ definition: borrowing TokenizerDefinition, _ pieces: ByteStrings, _ index: ByteStringIndex
     ) throws(TokenizerError) -> MergeTable {
-        var table = MergeTable(capacity: definition.merges.count)
+        let merges = definition.merges
+        var table = MergeTable(capacity: merges.count)
         let isByteLevel = definition.algorithm != .sentencePiece
-        for rank in 0..<definition.merges.count {
-            let merge = definition.merges[rank]
+        var text: [UInt8] = []
+        for rank in 0..<merges.count {
+            let range = merges.range(rank)
             // Neither alphabet has a space: the one that is there parts both.
-            guard let space = merge.firstIndex(of: 0x20), !merge[(space + 1)...].contains(0x20) else {
+            var space = range.lowerBound
+            while space < range.upperBound, merges.bytes[space] != 0x20 { space += 1 }
+            guard space < range.upperBound, !merges.bytes[(space + 1)..<range.upperBound].contains(0x20) else {
                 throw .malformed(definition.file, "merges[\(rank)] is no pair")
             }
-            var left = Array(merge[..<space])
-            var right = Array(merge[(space + 1)...])
-            if isByteLevel {
-                guard let leftBytes = ByteAlphabet.decode(left[...]), let rightBytes = ByteAlphabet.decode(right[...])
-                else { throw .malformed(definition.file, "merges[\(rank)] is not in the byte alphabet") }
-                (left, right) = (leftBytes, rightBytes)
+            text.removeAll(keepingCapacity: true)
+            var middle = 0
+            for part in [range.lowerBound..<space, space + 1..<range.upperBound] {
+                middle = text.count
+                if !isByteLevel {
+                    text.append(contentsOf: merges.bytes[part])
+                } else if !ByteAlphabet.decode(merges.bytes, part, { text.append($0) }) {
+                    throw .malformed(definition.file, "merges[\(rank)] is not in the byte alphabet")
+                }
             }
-            let both = left + right
-            guard let leftToken = index.find(left, 0..<left.count, in: pieces),
-                let rightToken = index.find(right, 0..<right.count, in: pieces),
-                let token = index.find(both, 0..<both.count, in: pieces)
+            guard let left = index.find(text, 0..<middle, in: pieces),
+                let right = index.find(text, middle..<text.count, in: pieces),
+                let result = index.find(text, 0..<text.count, in: pieces)
             else {
                 throw TokenizerError(
                     .mismatch, at: definition.file,
-                    "merges[\(rank)], “\(String(decoding: merge.prefix(100), as: UTF8.self))”, names what is no token",
+                    "merges[\(rank)], “\(String(decoding: merges[rank].prefix(100), as: UTF8.self))”, names what is no token",
                     advice: "vocabulary and merges are not of one model: get the model again")
             }
-            table.insert(leftToken, rightToken, rank: UInt32(rank), result: token)
+            table.insert(left, right, rank: rank, result: result)
         }
         return table
     }

@@ -63,6 +63,8 @@ struct TokenizerDefinition: Sendable {
         /// The tokens by id. Ids that nothing was said about are unused tokens without text.
         func finish() throws(TokenizerError) -> (tokens: ByteStrings, missing: [Int]) {
             guard !numbers.isEmpty else { throw .malformed(file, "the vocabulary is empty") }
+            // Most files name them in order.
+            if numbers.indices.allSatisfy({ Int(numbers[$0]) == $0 }) { return (strings, []) }
             var tokens = ByteStrings()
             var missing: [Int] = []
             tokens.reserve(count: numbers.count, bytes: strings.bytes.count)

@@ -6,7 +6,7 @@ internal import Glibc
 @safe
 public final class MappedFile: @unchecked Sendable {
     // Unchecked: the memory is only ever read, and unmapped when nobody is left to read it.
-    private let memory: UnsafeRawBufferPointer
+    let memory: UnsafeRawBufferPointer
 
     /// Maps the whole file.
     public init(path: String) throws(RDRRError) {

@@ -16,6 +16,9 @@ enum Terminal {
     /// Writes a line of results.
     static func output(_ line: String) { write(line + "\n", to: STDOUT_FILENO) }
 
+    /// Writes results as they are.
+    static func outputText(_ text: String) { write(text, to: STDOUT_FILENO) }
+
     /// Writes a line of progress or a complaint.
     static func note(_ line: String) { write((isInteractive ? "\r\u{1B}[K" : "") + line + "\n", to: STDERR_FILENO) }
 

@@ -52,6 +52,21 @@ MALFORMED = [
 ]
 
 
+CODE = ["if", "else", "return", "for", "while", "func", "def", "class", "let", "var", "self", "None", "nil", "x", "i", "count",
+        "fooBar", "foo_bar", "HTTPServer2", "0xFF", "1e9", "3.14", "42", "'a'", '"s"', "f\"{x}\"", "!=", "==", "->", "=>", "::",
+        "&&", "||", "//", "/*", "*/", "#", "#include", "<T>", "&mut", "@property", "$HOME", "${x}", "\\n", "\\u00e9", "...",
+        "();", "[]", "{", "}", "(", ")", ";", ",", ".", "=", "+=", "<<", ">>", "`", "~/", "--flag", "don't", "\n", "\n    ",
+        "\n\t", "\n\n", "\r\n", " ", "  ", "        ", "\t"]
+EMOJI = list("😀🤣🥲🫠👍👋🧑👩👨👧💻🚀🔬🌈🏳🏴❤✌☠⚕♀♂") + [
+    "\u200d", "\ufe0f", "\ufe0e", "\u20e3", "1", "#", "*", "🏻", "🏿", "🇩", "🇪", "🇺", "🇸", "\U000e0067", "\U000e007f", " ", "a"]
+RIGHT_TO_LEFT = list("אבגדהשלוםםןץ") + list("ابتثجحخدذرزسشعغفقكلمنهويىةءآؤئ") + list("ڀگچپکی") + [
+    "ְ", "ָ", "ּ", "َ", "ُ", "ّ", "ْ", "ٰ", "ـ", "٠", "١", "٢", "۳", "۴", "12", "،", "؟", "؛", "״", "־", "\u200f", "\u200e",
+    "\u202b", "\u202c", "\u2067", "\u2069", "\u061c", "ﷲ", "ﻼ", " ", " ", "\n", "abc", "(", ")", "-"]
+SPECIAL = CONTROL + USER_DEFINED + [
+    "<s>", "</s>", "<unk>", "<bos>", "<eos>", "<pad>", "<start_of_turn>", "<end_of_turn>", "<|eot_id|>", "<|begin_of_text|>",
+    "<|start_header_id|>", "<|im_", "start|>", "<|", "|>", "<", ">", "[INST]", "<0x0A>", "\u2581", "Ġ", "user", "\n", " ", "é"]
+
+
 def strings(count):
     """At least so many strings, the same each time."""
     chance = random.Random(20240229)
@@ -85,6 +100,9 @@ def strings(count):
             made.append(bytes(data))
             continue
         made.append(text.encode())
+    for words, most in [(CODE, 25), (EMOJI, 14), (RIGHT_TO_LEFT, 30), (SPECIAL, 10)]:
+        for _ in range(75):
+            made.append("".join(chance.choice(words) for _ in range(chance.randrange(1, most))).encode())
     return made
 
 

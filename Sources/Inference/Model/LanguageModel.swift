@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Compute
+public import RDRR
+internal import Synchronization
+
+/// For how much a model is loaded.
+public struct ModelOptions: Hashable, Sendable {
+    /// The longest text of a sequence, in tokens; as long as the model was made for, and as memory allows, when `nil`.
+    public var context: Int?
+    /// Sequences that are kept beside each other.
+    public var sequences: Int
+    /// The most tokens that go through the network together.
+    public var batch: Int
+    /// How keys and values are stored: F32, F16 or Q8_0.
+    public var cacheFormat: BlockFormat
+    /// The most bytes that keys and values may take.
+    public var cacheLimit: Int
+    /// How products are taken.
+    public var precision: Precision
+    /// The most tokens of a batch whose result is wanted; as many as sequences when `nil`.
+    public var outputs: Int?
+    /// Whether times of operations are kept.
+    public var profiles: Bool
+
+    /// Options; the fast ones by default.
+    public init(
+        context: Int? = nil, sequences: Int = 1, batch: Int = 128, cacheFormat: BlockFormat = .f16,
+        cacheLimit: Int = 1 << 30, precision: Precision = .bytes, outputs: Int? = nil, profiles: Bool = false
+    ) {
+        self.context = context
+        self.sequences = sequences
+        self.batch = batch
+        self.cacheFormat = cacheFormat
+        self.cacheLimit = cacheLimit
+        self.precision = precision
+        self.outputs = outputs
+        self.profiles = profiles
+    }
+}
+
+/// A model on a device, with its weights bound: what gives numbers for the next token. One caller at a time runs it.
+public final class LanguageModel: Sendable {
+    /// What the model is.
+    public let manifest: RDRRManifest
+    /// Its network.
+    public let architecture: ModelArchitecture
+    /// The program with its weights.
+    public let executable: any Executable
+    /// Where the program leaves a number for each token of the vocabulary, for each output.
+    public let logits: Activation
+    /// The longest text of a sequence, in tokens.
+    public var context: Int { executable.options.positions }
+
+    /// Puts a model folder on a device. The shards are mapped, not read.
+    public convenience init(
+        _ folder: ModelFolder, on device: any ComputeDevice, options: ModelOptions = ModelOptions()
+    ) throws {
+        let shards = try MappedShards(folder)
+        try shards.mapAll()
+        try self.init(folder, shards, on: device, options: options, feed: nil)
+        for weight in graph.sources.indices { try bind(weight) }
+    }
+
+    private let graph: ModelGraph
+    private let shards: MappedShards
+    private let feed: ShardFeed?
+    /// Segments whose weights are bound; all, where there is nothing to wait for.
+    private let boundSegments: Mutex<Int>
+
+    /// Compiles a model whose shards need not be there yet.
+    init(
+        _ folder: ModelFolder, _ shards: MappedShards, on device: any ComputeDevice, options: ModelOptions,
+        feed: ShardFeed?
+    ) throws {
+        self.shards = shards
+        self.feed = feed
+        manifest = folder.manifest
+        architecture = try ModelArchitecture(folder)
+        graph = try ModelGraph(
+            architecture, manifest, ropeFactors: try Self.ropeFactors(folder, architecture))
+        logits = graph.logits
+        let positions = try Self.positions(architecture, graph.program, options)
+        let execution = ExecutionOptions(
+            tokens: min(options.batch, max(1, positions)), outputs: options.outputs ?? options.sequences,
+            sequences: options.sequences, positions: positions, cacheFormat: options.cacheFormat,
+            precision: options.precision, profiles: options.profiles)
+        executable = try device.compile(graph.program, options: execution)
+        boundSegments = Mutex(feed == nil ? graph.program.segments.count : 0)
+        if let feed {
+            feed.setOrder(graph.shardsInOrder)
+            // An expert's weights are bound when a token asks for it.
+            executable.provide { [graph, shards] (weight, part) throws(ComputeError) in
+                let source = graph.sources[weight.index][part]
+                do {
+                    try feed.wait(for: source.shards)
+                    let bytes = try shards.bytes(of: source.tensor, range: source.range)
+                    return WeightBytes(bytes.buffer, owner: bytes.owner)
+                } catch {
+                    throw ComputeError(.missing, "\(source.tensor.name): \(error)")
+                }
+            }
+        }
+    }
+
+    /// Lets a batch go through the network; waits for weights that are still on their way.
+    public func run(_ batch: Batch) throws {
+        let count = graph.program.segments.count
+        var bound = boundSegments.withLock { $0 }
+        guard bound < count else { return try executable.run(batch) }
+        if bound > 0 { try executable.run(batch, segments: 0..<bound) }
+        while bound < count {
+            for weight in graph.program.segments[bound].weights where program[weight].parts == 1 {
+                try feed?.wait(for: graph.sources[weight.index][0].shards)
+                try bind(weight.index)
+            }
+            try executable.run(batch, segments: bound..<bound + 1)
+            bound += 1
+            boundSegments.withLock { $0 = bound }
+        }
+    }
+
+    private var program: Program { graph.program }
+
+    /// How many positions of each sequence there is room for.
+    private static func positions(
+        _ architecture: ModelArchitecture, _ program: Program, _ options: ModelOptions
+    ) throws(InferenceError) -> Int {
+        guard options.batch > 0, options.sequences > 0, options.sequences <= 1 << 16, options.context ?? 1 > 0 else {
+            throw InferenceError(
+                .invalidOption, at: "options", "batches, sequences and context have at least one token",
+                advice: "use positive numbers")
+        }
+        let wanted = min(options.context ?? architecture.context, architecture.context)
+        if let context = options.context, context > architecture.context {
+            throw InferenceError(
+                .invalidOption, at: "context", "\(context) tokens are more than the model was made for, "
+                    + "\(architecture.context)",
+                advice: "ask for no more")
+        }
+        let one = ExecutionOptions(
+            tokens: 1, sequences: options.sequences, positions: 1, cacheFormat: options.cacheFormat)
+        let bytes = max(1, one.cacheBytes(of: program))
+        let allowed = options.cacheLimit / bytes
+        guard allowed >= min(wanted, options.context ?? 1) else {
+            throw InferenceError(
+                .tooLong, at: "context",
+                "keys and values of \(options.context ?? 1) tokens take \(bytes * (options.context ?? 1)) bytes, "
+                    + "\(options.cacheLimit) are allowed",
+                advice: "allow more memory, ask for less context, or store them in a smaller format")
+        }
+        return min(wanted, allowed)
+    }
+
+    /// The divisors of the frequencies that pairs turn by, where the model brings them: a small tensor that the network's
+    /// layout depends on.
+    private static func ropeFactors(
+        _ folder: ModelFolder, _ architecture: ModelArchitecture
+    ) throws -> [Float]? {
+        let name = ModelGraph.names(architecture, folder.manifest).ropeFactors
+        guard let tensor = folder.manifest.tensor(named: name) else { return nil }
+        guard tensor.dtype == "F32", tensor.shape == [architecture.rotated / 2] else {
+            throw InferenceError(
+                .mismatch, at: name, "it is \(tensor.dtype) of shape \(tensor.shape), not F32 of "
+                    + "[\(architecture.rotated / 2)]",
+                advice: "get the model again")
+        }
+        var bytes: [UInt8] = []
+        for span in tensor.spans {
+            bytes += try folder.bytes(of: folder.manifest.shards[span.shard], range: span.range)
+        }
+        let factors = stride(from: 0, to: bytes.count, by: 4).map { index in
+            Float(bitPattern: bytes[index..<index + 4].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) })
+        }
+        guard factors.allSatisfy({ $0 > 0 && $0.isFinite }) else {
+            throw InferenceError(
+                .invalidNumbers, at: name, "a divisor is not a positive number", advice: "get the model again")
+        }
+        return factors
+    }
+
+    // MARK: Weights
+
+    private func bind(_ weight: Int) throws {
+        for (part, source) in graph.sources[weight].enumerated() {
+            let bytes = try shards.bytes(of: source.tensor, range: source.range)
+            let id = WeightID(index: weight)
+            guard let format = source.widens else {
+                try executable.bind(id, part: part, to: WeightBytes(bytes.buffer, owner: bytes.owner))
+                continue
+            }
+            let widened = WidenedNumbers(bytes.buffer, format: format)
+            try executable.bind(id, part: part, to: WeightBytes(widened.buffer, owner: widened))
+        }
+    }
+
+    /// Numbers of a vector as single-precision ones.
+    private final class WidenedNumbers {
+        let buffer: UnsafeRawBufferPointer
+
+        init(_ bytes: UnsafeRawBufferPointer, format: BlockFormat) {
+            let numbers = format.numbers(bytes)
+            let target = UnsafeMutableRawBufferPointer.allocate(byteCount: numbers.count * 4, alignment: 64)
+            numbers.withUnsafeBytes { target.copyMemory(from: $0) }
+            buffer = UnsafeRawBufferPointer(target)
+        }
+
+        deinit { buffer.deallocate() }
+    }
+}
