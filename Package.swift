@@ -60,6 +60,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUSRSCTP", providers: [.apt(["libusrsctp-dev"])]),
         .systemLibrary(name: "CSRTP", providers: [.apt(["libsrtp2-dev"])]),
+        // Headers alone: the library is opened at run time, if it is there.
+        .systemLibrary(name: "CVulkan", providers: [.apt(["libvulkan-dev"])]),
         .systemLibrary(name: "CNetIO"),
         .systemLibrary(name: "CNATLab"),
         // No library: which instructions the processor has.
@@ -96,7 +98,7 @@ let package = Package(
         // Running models: arithmetic, then what is made of it.
         // A network takes a hundred million multiplications a token: unoptimized, tests of it would take minutes.
         .target(
-            name: "Compute", dependencies: ["CCompute", "CProcessor"],
+            name: "Compute", dependencies: ["CCompute", "CProcessor", "CVulkan"], exclude: ["Vulkan/Kernels"],
             swiftSettings: strict + [.unsafeFlags(optimized, .when(configuration: .debug))]),
         .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
 

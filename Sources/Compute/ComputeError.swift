@@ -14,6 +14,12 @@ public struct ComputeError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let missing = Code(name: "missing")
         /// The system refuses what is needed: memory or threads.
         public static let system = Code(name: "system")
+        /// A device that is not there, or lacks what is needed.
+        public static let unavailable = Code(name: "unavailable")
+        /// More memory than the device has left.
+        public static let outOfMemory = Code(name: "outOfMemory")
+        /// The device is gone, with all that was on it.
+        public static let deviceLost = Code(name: "deviceLost")
     }
 
     /// What kind of error it is.

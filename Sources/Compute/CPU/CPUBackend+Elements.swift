@@ -11,18 +11,16 @@ extension CPUBackend {
         into output: UnsafeMutablePointer<Float>
     ) {
         forShares(of: count, each: 1) { share in
-            let (gate, up, target) = (gates + share.lowerBound, ups + share.lowerBound, output + share.lowerBound)
-            switch kind {
-            case .swiGLU: VectorMath.swiGLU(gate: gate, up: up, count: share.count, into: target)
-            case .geGLU: VectorMath.geGLU(gate: gate, up: up, count: share.count, into: target)
-            }
+            instructions.gate(
+                kind, gates + share.lowerBound, ups + share.lowerBound, count: share.count,
+                into: output + share.lowerBound)
         }
     }
 
     /// `y += x`, over `count` numbers.
     public func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
         forShares(of: count, each: 1) { share in
-            VectorMath.add(x + share.lowerBound, to: y + share.lowerBound, count: share.count)
+            instructions.add(x + share.lowerBound, to: y + share.lowerBound, count: share.count)
         }
     }
 
@@ -34,7 +32,7 @@ extension CPUBackend {
     ) {
         forShares(of: count, each: length) { share in
             for index in share {
-                VectorMath.rmsNorm(
+                instructions.rmsNorm(
                     x + index * length, weight: weight, epsilon: epsilon, count: length, into: output + index * length)
             }
         }

@@ -46,9 +46,14 @@ extension CPUBackend {
             job.quants = UnsafePointer(columns.quants)
             job.notes = UnsafePointer(columns.notes)
         }
-        (job.scratch, job.scratchStride) = scratch(length: length)
+        let room = scratch(length: job.scratchLength)
+        job.scratch = room.base
+        job.scratchStride = room.stride
         // A router's few rows are done before another thread has begun.
-        if rows * length * count < Self.worthMeeting { return job.run(0, 1) }
+        if threads == 1 || rows * length * count < Self.worthMeeting { return job.runAlone() }
+        job.split(into: threads)
+        job.counters = counters
+        for part in 0..<threads { counters[part * Self.counterStride] = job.units * part / threads }
         withUnsafePointer(to: &job) { job in
             pool.run(UnsafeRawPointer(job)) { context, part, parts in
                 context.assumingMemoryBound(to: ProductJob.self).pointee.run(part, parts)
@@ -87,17 +92,8 @@ extension CPUBackend {
     }
 }
 
-extension BlockFormat {
-    /// Whether a row is multiplied with a column where it lies, without being unpacked to memory first.
-    fileprivate var hasRowKernel: Bool {
-        switch self {
-        case .f32, .f16, .bf16, .q4_1, .q8_0: true
-        default: false
-        }
-    }
-}
-
-/// Several matrices by the same columns; each thread takes a run of rows of every matrix.
+/// Several matrices by the same columns. Rows are cut into units of about the same size; each thread takes those of its
+/// share in order, and then what others have not come to: a processor may be slower than another, or busy.
 private struct ProductJob {
     let products: UnsafePointer<MatrixProduct>
     let count: Int
@@ -106,44 +102,117 @@ private struct ProductJob {
     let columns: Int
     let instructions: InstructionSet
     var quants: UnsafePointer<Int8>?
-    var notes: UnsafePointer<compute_note>?
+    var notes: UnsafePointer<Float>?
     var scratch: UnsafeMutablePointer<Float>?
     var scratchStride = 0
+    var counters: UnsafeMutablePointer<Int>?
+    var units = 0
+    private var unitBytes = 0
 
-    /// Columns that stay in the caches next to the processor while the rows of a share go by.
-    private static let columnsAtATime = 32
+    /// Columns that stay in the caches next to the processor while the rows of a unit go by.
+    private static let columnsAtATime = 128
+
+    /// Units of each thread: few, as each thread reads on where it was; enough to even things out.
+    private static let unitsEach = 6
+
+    /// Rows of a unit are a multiple of what the widest kernels take.
+    private static let rowsAtATime = 16
+
+    init(
+        products: UnsafePointer<MatrixProduct>, count: Int, values: UnsafePointer<Float>, length: Int, columns: Int,
+        instructions: InstructionSet
+    ) {
+        self.products = products
+        self.count = count
+        self.values = values
+        self.length = length
+        self.columns = columns
+        self.instructions = instructions
+    }
+
+    /// Numbers of scratch that a thread needs: some rows as single-precision numbers, or what the kernels want.
+    var scratchLength: Int {
+        if quants != nil && columns > 1 { return max(compute_scratch(length / 32) / 4, 4 * (length + 16)) }
+        return columns > 1 ? 4 * (length + 16) : 0
+    }
+
+    mutating func split(into parts: Int) {
+        var bytes = 0
+        for index in 0..<count { bytes += products[index].matrix.rows * products[index].matrix.rowBytes }
+        unitBytes = max(1, bytes / (parts * Self.unitsEach))
+        units = 0
+        for index in 0..<count {
+            let rows = products[index].matrix.rows
+            let each = rowsOfUnit(index)
+            units += (rows + each - 1) / each
+        }
+    }
+
+    private func rowsOfUnit(_ index: Int) -> Int {
+        let rows = unitBytes / products[index].matrix.rowBytes
+        return max(1, (rows + Self.rowsAtATime / 2) / Self.rowsAtATime) * Self.rowsAtATime
+    }
+
+    func runAlone() {
+        for index in 0..<count { run(index, 0..<products[index].matrix.rows, 0) }
+    }
 
     func run(_ part: Int, _ parts: Int) {
-        for index in 0..<count {
-            let product = products[index]
-            let rows = share(of: product.matrix.rows, part, parts, multiple: instructions.rowsAtATime)
-            if rows.isEmpty { continue }
-            if product.matrix.format.isQuantized, let quants, let notes {
-                multiplyBytes(product, rows, quants, notes)
-            } else if columns == 1, product.matrix.format.hasRowKernel {
-                instructions.products(
-                    product.matrix.format, product.matrix.base + rows.lowerBound * product.matrix.rowBytes,
-                    stride: product.matrix.rowBytes, count: rows.count, with: values, length: length, scale: 1,
-                    into: product.output + rows.lowerBound)
-            } else if let scratch {
-                multiplySingles(product, rows, scratch + part * scratchStride)
+        guard let counters else { return }
+        for other in 0..<parts {
+            let share = (part + other) % parts
+            let end = units * (share + 1) / parts
+            while true {
+                let unit = compute_take(counters + share * CPUBackend.counterStride)
+                guard unit < end else { break }
+                run(unit: unit, part)
             }
         }
     }
 
+    private func run(unit: Int, _ part: Int) {
+        var first = 0
+        for index in 0..<count {
+            let rows = products[index].matrix.rows
+            let each = rowsOfUnit(index)
+            let units = (rows + each - 1) / each
+            if unit < first + units {
+                let start = (unit - first) * each
+                return run(index, start..<min(rows, start + each), part)
+            }
+            first += units
+        }
+    }
+
+    private func run(_ index: Int, _ rows: Range<Int>, _ part: Int) {
+        let product = products[index]
+        let matrix = product.matrix
+        let scratch = scratch.map { $0 + part * scratchStride }
+        if matrix.format.isQuantized, let quants, let notes {
+            multiplyBytes(product, rows, quants, notes, scratch)
+        } else if columns == 1 {
+            instructions.products(
+                matrix.format, matrix.base + rows.lowerBound * matrix.rowBytes, stride: matrix.rowBytes,
+                count: rows.count, with: values, length: length, into: product.output + rows.lowerBound)
+        } else if let scratch {
+            multiplySingles(product, rows, scratch)
+        }
+    }
+
     private func multiplyBytes(
-        _ product: MatrixProduct, _ rows: Range<Int>, _ quants: UnsafePointer<Int8>,
-        _ notes: UnsafePointer<compute_note>
+        _ product: MatrixProduct, _ rows: Range<Int>, _ quants: UnsafePointer<Int8>, _ notes: UnsafePointer<Float>,
+        _ scratch: UnsafeMutablePointer<Float>?
     ) {
         let blocks = length / 32
+        let noteStride = compute_note_stride(blocks) * Int(COMPUTE_LISTS)
         var first = 0
         while first < columns {
             let count = min(Self.columnsAtATime, columns - first)
             var piece = compute_product(
                 weights: product.matrix.base.assumingMemoryBound(to: UInt8.self),
                 row_bytes: product.matrix.rowBytes, blocks: blocks, quants: quants + first * length,
-                notes: notes + first * blocks, columns: count, output: product.output + first * product.stride,
-                output_stride: product.stride, format: CInt(product.matrix.format.rawValue))
+                notes: notes + first * noteStride, columns: count, output: product.output + first * product.stride,
+                output_stride: product.stride, format: CInt(product.matrix.format.rawValue), scratch: scratch)
             instructions.multiply(&piece, format: product.matrix.format, rows: rows)
             first += count
         }
@@ -151,18 +220,25 @@ private struct ProductJob {
 
     private func multiplySingles(_ product: MatrixProduct, _ rows: Range<Int>, _ scratch: UnsafeMutablePointer<Float>) {
         let matrix = product.matrix
-        for row in rows {
-            let bytes = matrix.base + row * matrix.rowBytes
-            let weights: UnsafePointer<Float>
+        var row = rows.lowerBound
+        while row < rows.upperBound {
+            let count = min(4, rows.upperBound - row)
+            var weights = UnsafePointer(scratch)
+            var stride = length + 16
             if matrix.isPlain {
-                weights = bytes.assumingMemoryBound(to: Float.self)
+                weights = (matrix.base + row * matrix.rowBytes).assumingMemoryBound(to: Float.self)
+                stride = length
             } else {
-                matrix.format.dequantize(bytes, count: length, into: scratch)
-                weights = UnsafePointer(scratch)
+                for index in 0..<count {
+                    instructions.widen(
+                        matrix.format, matrix.base + (row + index) * matrix.rowBytes, length: length,
+                        into: scratch + index * stride)
+                }
             }
             instructions.columns(
-                weights, values, stride: length, count: columns, length: length, into: product.output + row,
-                outputStride: product.stride)
+                weights, rowStride: stride, rowCount: count, values, stride: length, count: columns, length: length,
+                into: product.output + row, outputStride: product.stride)
+            row += count
         }
     }
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CVulkan
+internal import Synchronization
+
+/// An open device with what all executables on it share: its queue, the layout of kernels' arguments, and kernels.
+final class VulkanContext: @unchecked Sendable {
+    // Unchecked: handles do not change; the queue is under a lock.
+
+    let library: VulkanLibrary
+    let facts: vulkan_facts
+    let kernels: VulkanDevice.Kernels
+    let device: UnsafeMutablePointer<vulkan_device>
+    let memory: VulkanMemoryTypes
+    private(set) var setLayout: VkDescriptorSetLayout?
+    private(set) var layout: VkPipelineLayout?
+    private var pipelines: VulkanPipelines?
+    private let queue = Mutex(())
+
+    /// The room for arguments that every device has (`maxPushConstantsSize`).
+    static let argumentBytes = 128
+
+    /// Invocations of a subgroup.
+    var subgroup: Int { Int(facts.subgroup_size) }
+    /// Whether activations and weights are read as texels.
+    var hasTexels: Bool { kernels == .lanes }
+
+    init(
+        _ adapter: VulkanAdapter, kernels: VulkanDevice.Kernels, cacheFolder: String?
+    ) throws(ComputeError) {
+        library = adapter.library
+        facts = adapter.facts
+        self.kernels = kernels
+        memory = VulkanMemoryTypes(adapter)
+        device = .allocate(capacity: 1)
+        device.initialize(to: vulkan_device())
+        var facts = adapter.facts
+        var missing: UnsafePointer<CChar>?
+        let result = vulkan_create_device(library.instance, adapter.handle, &facts, device, &missing)
+        if let missing {
+            throw ComputeError(.unavailable, "\(adapter.summary): the driver lacks \(String(cString: missing))")
+        }
+        try result.check("opening \(adapter.summary)")
+        try vulkan_create_layouts(device, UInt32(Self.argumentBytes), &setLayout, &layout).check("a layout of arguments")
+        pipelines = try VulkanPipelines(device, facts: facts, layout: layout, cacheFolder: cacheFolder)
+    }
+
+    deinit {
+        pipelines = nil
+        if let device = device.pointee.handle {
+            if let layout { self.device.pointee.DestroyPipelineLayout?(device, layout, nil) }
+            if let setLayout { self.device.pointee.DestroyDescriptorSetLayout?(device, setLayout, nil) }
+        }
+        vulkan_destroy_device(device)
+        device.deallocate()
+    }
+
+    /// The pipeline of a kernel with its constants, compiled if it was not.
+    func pipeline(_ kernel: VulkanKernel, _ constants: [UInt32]) throws(ComputeError) -> VkPipeline {
+        guard let pipelines else { throw ComputeError(.system, "Vulkan: no pipelines") }
+        return try pipelines.pipeline(kernel, constants)
+    }
+
+    /// Keeps compiled kernels on disk, if there is a folder for them and any are new.
+    func keepPipelines() {
+        pipelines?.keep()
+    }
+
+    /// Runs commands and waits for them.
+    func run(_ commands: VkCommandBuffer?, fence: VkFence?) throws(ComputeError) {
+        let result = queue.withLock { _ in vulkan_run(device, commands, fence) }
+        try result.check("running on the device")
+    }
+}
