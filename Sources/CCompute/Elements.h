@@ -2,13 +2,14 @@
 // Arithmetic of tokens, as in VectorMath.swift, which says what is computed. Included once for each width of registers,
 // after Singles.h.
 
-// e^x: 0 below -87.3, infinite above 88, NaN of NaN. The comparisons come in an order that lets NaN pass.
+// e^x: 0 below -87.3, infinite above 89, NaN of NaN, which the order of operands lets pass.
 INLINE FLOATS NAME(exp)(FLOATS x) {
-    const float magic = 0x1.8p23f;
-    const FLOATS low = REPEAT(-87.3f), high = REPEAT(88.0f);
-    const FLOATS inside = SMALLER(high, LARGER(low, x));
-    const FLOATS shifted = ADD_PRODUCT(REPEAT(magic), inside, REPEAT(1.44269504f));
-    const FLOATS n = SUBTRACT(shifted, REPEAT(magic));
+    const FLOATS low = REPEAT(-87.3f), inside = SMALLER(REPEAT(89.0f), x);
+#if WIDTH == 16
+    const FLOATS n = _mm512_roundscale_ps(MULTIPLY(inside, REPEAT(1.44269504f)), 0);
+#else
+    const FLOATS n = _mm256_round_ps(MULTIPLY(inside, REPEAT(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
+#endif
     FLOATS r = ADD_PRODUCT(inside, n, REPEAT(-0.693359375f));
     r = ADD_PRODUCT(r, n, REPEAT(2.1219444e-4f));
     FLOATS p = REPEAT(1.98756915e-4f);
@@ -19,17 +20,14 @@ INLINE FLOATS NAME(exp)(FLOATS x) {
     p = ADD_PRODUCT(REPEAT(0.5f), p, r);
     p = ADD(ADD_PRODUCT(r, MULTIPLY(p, r), r), REPEAT(1));
 #if WIDTH == 16
-    const __m512i bias = _mm512_set1_epi32(0x4B400000 - 127);
-    const __m512i exponent = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_castps_si512(shifted), bias), 23);
-    FLOATS result = MULTIPLY(p, _mm512_castsi512_ps(exponent));
-    result = _mm512_mask_mov_ps(result, _mm512_cmp_ps_mask(x, low, _CMP_LT_OQ), ZERO());
-    return _mm512_mask_mov_ps(result, _mm512_cmp_ps_mask(x, high, _CMP_GT_OQ), REPEAT(__builtin_inff()));
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, low, _CMP_NLT_UQ), p, n);
 #else
-    const __m256i bias = _mm256_set1_epi32(0x4B400000 - 127);
-    const __m256i exponent = _mm256_slli_epi32(_mm256_sub_epi32(_mm256_castps_si256(shifted), bias), 23);
-    FLOATS result = MULTIPLY(p, _mm256_castsi256_ps(exponent));
-    result = _mm256_andnot_ps(_mm256_cmp_ps(x, low, _CMP_LT_OQ), result);
-    return _mm256_blendv_ps(result, REPEAT(__builtin_inff()), _mm256_cmp_ps(x, high, _CMP_GT_OQ));
+    // In two steps: 2^128 is no number.
+    const __m256i exponent = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(exponent, 1);
+    const __m256i one = _mm256_set1_epi32(127), rest = _mm256_sub_epi32(exponent, half);
+    p = MULTIPLY(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, one), 23)));
+    p = MULTIPLY(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, one), 23)));
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, low, _CMP_LT_OQ), p);
 #endif
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of quantised weights with activations stored as bytes, and the making of those. Included once for each width
-// of registers, after Blocks.h. A vector holds the same sixteen weights of each of ROWS rows.
+// of registers, after Wide.h. A vector holds the same sixteen weights of each of ROWS rows.
 
 // How far ahead of what is multiplied memory is asked for, beyond the rows that follow: some 100 ns at 20 GB/s.
 #define AHEAD 1024
@@ -134,14 +134,9 @@ INLINE void NAME(tile)(
     }
 }
 
-#if ROWS == 4
-#include "Wide.h"
-#endif
-
 INLINE void NAME(rows)(int format, const struct compute_product *p, long first, long end) {
-#if ROWS == 4
-    if (p->columns >= 8 && p->scratch) first = NAME(wide_rows)(format, p, first, end);
-#endif
+    if (NAME(has_wide)(format) && p->columns >= COMPUTE_MANY && p->scratch)
+        first = NAME(wide_rows)(format, p, first, end);
     for (long row = first; row < end; row += ROWS) {
         const long count = end - row < ROWS ? end - row : ROWS;
         long column = 0;

@@ -14,6 +14,7 @@
 #define DIVIDE(a, b) _mm512_div_ps(a, b)
 #define LARGER(a, b) _mm512_max_ps(a, b)
 #define SMALLER(a, b) _mm512_min_ps(a, b)
+#define FIRST(v) _mm512_cvtss_f32(v)
 #define LOW_PAIRS(a, b) _mm512_unpacklo_ps(a, b)
 #define HIGH_PAIRS(a, b) _mm512_unpackhi_ps(a, b)
 #define LOW_HALVES(a, b) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
@@ -39,6 +40,7 @@ INLINE __m128 NAME(quarter)(FLOATS v) {
 #define DIVIDE(a, b) _mm256_div_ps(a, b)
 #define LARGER(a, b) _mm256_max_ps(a, b)
 #define SMALLER(a, b) _mm256_min_ps(a, b)
+#define FIRST(v) _mm256_cvtss_f32(v)
 #define LOW_PAIRS(a, b) _mm256_unpacklo_ps(a, b)
 #define HIGH_PAIRS(a, b) _mm256_unpackhi_ps(a, b)
 #define LOW_HALVES(a, b) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
@@ -52,6 +54,17 @@ INLINE __m128 NAME(quarter)(FLOATS v) {
     return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
 }
 #endif
+
+INLINE float NAME(largest)(FLOATS v) {
+#if WIDTH == 16
+    const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#else
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+#endif
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_shuffle_ps(most, most, 1)));
+}
 
 INLINE float NAME(total)(FLOATS v) {
     __m128 sum = NAME(quarter)(v);

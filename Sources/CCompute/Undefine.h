@@ -15,6 +15,7 @@
 #undef DIVIDE
 #undef LARGER
 #undef SMALLER
+#undef FIRST
 #undef LOW_PAIRS
 #undef HIGH_PAIRS
 #undef LOW_HALVES
@@ -28,5 +29,6 @@
 #undef INLINE
 #undef FUNCTION
 #undef ROWS
+#undef VNNI
 #undef NAME
 #undef TARGET

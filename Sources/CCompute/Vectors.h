@@ -40,6 +40,15 @@ INLINE BYTES NAME(right)(BYTES v, int shift) { return _mm512_srl_epi16(v, _mm_cv
 INLINE BYTES NAME(left)(BYTES v, int shift) { return _mm512_sll_epi16(v, _mm_cvtsi32_si128(shift)); }
 INLINE BYTES NAME(shuffle)(BYTES v, __m128i order) { return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(order)); }
 INLINE BYTES NAME(zero)(void) { return _mm512_setzero_si512(); }
+INLINE BYTES NAME(repeat_word)(int v) { return _mm512_set1_epi32(v); }
+INLINE BYTES NAME(low_words)(BYTES a, BYTES b) { return _mm512_unpacklo_epi32(a, b); }
+INLINE BYTES NAME(high_words)(BYTES a, BYTES b) { return _mm512_unpackhi_epi32(a, b); }
+INLINE BYTES NAME(low_halves)(BYTES a, BYTES b) { return _mm512_unpacklo_epi64(a, b); }
+INLINE BYTES NAME(high_halves)(BYTES a, BYTES b) { return _mm512_unpackhi_epi64(a, b); }
+INLINE BYTES NAME(bits)(FLOATS v) { return _mm512_castps_si512(v); }
+INLINE FLOATS NAME(of_bits)(BYTES v) { return _mm512_castsi512_ps(v); }
+INLINE BYTES NAME(flip)(BYTES v) { return _mm512_xor_si512(v, _mm512_set1_epi8((char)0x80)); }
+INLINE void NAME(store)(float *p, FLOATS v) { _mm512_storeu_ps(p, v); }
 // Adds products of four neighbouring bytes each; weights are not negative.
 INLINE BYTES NAME(dot)(BYTES sum, BYTES w, BYTES x) { return _mm512_dpbusd_epi32(sum, w, x); }
 INLINE BYTES NAME(dot_both)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
@@ -48,8 +57,7 @@ INLINE BYTES NAME(dot_both)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
 // The same for signed weights, which are raised by SIGNED_BIAS.
 #define SIGNED_BIAS 128
 INLINE BYTES NAME(dot_signed)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
-    const BYTES sign = _mm512_set1_epi8((char)0x80);
-    return NAME(dot_both)(_mm512_xor_si512(w, sign), x, _mm512_xor_si512(high, sign), high_x);
+    return NAME(dot_both)(NAME(flip)(w), x, NAME(flip)(high), high_x);
 }
 INLINE BYTES NAME(top)(BYTES v) { return _mm512_srai_epi32(v, 24); }
 INLINE FLOATS NAME(convert)(BYTES v) { return _mm512_cvtepi32_ps(v); }
@@ -90,8 +98,25 @@ INLINE BYTES NAME(and)(BYTES v, int mask) { return _mm256_and_si256(v, _mm256_se
 INLINE BYTES NAME(or)(BYTES a, BYTES b) { return _mm256_or_si256(a, b); }
 INLINE BYTES NAME(right)(BYTES v, int shift) { return _mm256_srl_epi16(v, _mm_cvtsi32_si128(shift)); }
 INLINE BYTES NAME(left)(BYTES v, int shift) { return _mm256_sll_epi16(v, _mm_cvtsi32_si128(shift)); }
-INLINE BYTES NAME(shuffle)(BYTES v, __m128i order) { return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(order)); }
+INLINE BYTES NAME(shuffle)(BYTES v, __m128i order) {
+    return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(order));
+}
 INLINE BYTES NAME(zero)(void) { return _mm256_setzero_si256(); }
+INLINE BYTES NAME(repeat_word)(int v) { return _mm256_set1_epi32(v); }
+INLINE BYTES NAME(low_words)(BYTES a, BYTES b) { return _mm256_unpacklo_epi32(a, b); }
+INLINE BYTES NAME(high_words)(BYTES a, BYTES b) { return _mm256_unpackhi_epi32(a, b); }
+INLINE BYTES NAME(low_halves)(BYTES a, BYTES b) { return _mm256_unpacklo_epi64(a, b); }
+INLINE BYTES NAME(high_halves)(BYTES a, BYTES b) { return _mm256_unpackhi_epi64(a, b); }
+INLINE BYTES NAME(bits)(FLOATS v) { return _mm256_castps_si256(v); }
+INLINE FLOATS NAME(of_bits)(BYTES v) { return _mm256_castsi256_ps(v); }
+INLINE BYTES NAME(flip)(BYTES v) { return _mm256_xor_si256(v, _mm256_set1_epi8((char)0x80)); }
+INLINE void NAME(store)(float *p, FLOATS v) { _mm256_storeu_ps(p, v); }
+#if VNNI
+INLINE BYTES NAME(dot)(BYTES sum, BYTES w, BYTES x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
+INLINE BYTES NAME(dot_both)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
+    return NAME(dot)(NAME(dot)(NAME(zero)(), w, x), high, high_x);
+}
+#else
 // No weight is above 63 here: a sum of two products fits 16 bits, and one of four where none is above 31.
 INLINE BYTES NAME(dot)(BYTES sum, BYTES w, BYTES x) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
@@ -100,6 +125,7 @@ INLINE BYTES NAME(dot_both)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
     const BYTES pairs = _mm256_add_epi16(_mm256_maddubs_epi16(w, x), _mm256_maddubs_epi16(high, high_x));
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
+#endif
 // The weight's sign goes to the activation, which is never -128: 128 * 127 * 2 fits 16 bits.
 #define SIGNED_BIAS 0
 INLINE BYTES NAME(dot_signed)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
@@ -160,12 +186,12 @@ INLINE FLOATS NAME(halves)(const uint8_t *const *rows, long offset, long step, l
     }
 #if ROWS == 4
     FLOATS numbers = NAME(widen)(_mm256_inserti128_si256(_mm256_castsi128_si256(pairs[0]), pairs[1], 1));
-    // Clang 21 may move what follows, where it shuffles quarters, before the conversion, where they are of half the size.
-    __asm__("" : "+v"(numbers));
-    return numbers;
 #else
-    return NAME(widen)(pairs[0]);
+    FLOATS numbers = NAME(widen)(pairs[0]);
 #endif
+    // Clang 21 may move what follows, where it shuffles quarters, before the conversion, where they are of half the size.
+    __asm__("" : "+x"(numbers));
+    return numbers;
 }
 
 // The half at an offset of each row.

@@ -1,42 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with many columns: of sixteen rows at a time, a row in each lane of 32 bits. Their weights are first written
-// out in that order, as bytes that are not negative, to memory that stays near; then each instruction multiplies four
-// weights of each row with the same four activations, and no lanes need to be added up. After Products.h, for registers
-// of 64 bytes alone.
+// Products with many columns: a row in each lane of 32 bits, of WIDE rows at a time. Their weights are first written out in
+// that order, as bytes that are not negative, to memory that stays near; then each instruction multiplies four weights of
+// each row with the same four activations, and no lanes need to be added up. Included once for each width of registers,
+// after Blocks.h.
 
-// A run of 32 weights of sixteen rows: weights 4j to 4j + 3 of each row, for j from 0 to 7; and what belongs to them.
+#define WIDE (4 * ROWS)
+
+// Columns at a time: what there are registers for, beside the weights of a run.
+#define WIDE_COLUMNS (ROWS == 4 ? 16 : 4)
+
+// A run of 32 weights of WIDE rows: weights 4j to 4j + 3 of each row, for j from 0 to 7; and what belongs to them.
 struct NAME(wide) {
-    __m512i quants[8];
-    __m512 scale, minimum, high_scale, high_minimum;
+    BYTES quants[8];
+    FLOATS scale, minimum, high_scale, high_minimum;
 };
 
-// Of four registers, the first four bytes of each quarter; and so on.
-INLINE void NAME(transpose)(__m512i a, __m512i b, __m512i c, __m512i d, __m512i *output) {
-    const __m512i ab = _mm512_unpacklo_epi32(a, b), cd = _mm512_unpacklo_epi32(c, d);
-    const __m512i high_ab = _mm512_unpackhi_epi32(a, b), high_cd = _mm512_unpackhi_epi32(c, d);
-    output[0] = _mm512_unpacklo_epi64(ab, cd);
-    output[1] = _mm512_unpackhi_epi64(ab, cd);
-    output[2] = _mm512_unpacklo_epi64(high_ab, high_cd);
-    output[3] = _mm512_unpackhi_epi64(high_ab, high_cd);
+// Of four registers, the first four bytes of each quarter (half, where there are two); and so on.
+INLINE void NAME(transpose)(BYTES a, BYTES b, BYTES c, BYTES d, BYTES *output) {
+    const BYTES ab = NAME(low_words)(a, b), cd = NAME(low_words)(c, d);
+    const BYTES high_ab = NAME(high_words)(a, b), high_cd = NAME(high_words)(c, d);
+    output[0] = NAME(low_halves)(ab, cd);
+    output[1] = NAME(high_halves)(ab, cd);
+    output[2] = NAME(low_halves)(high_ab, high_cd);
+    output[3] = NAME(high_halves)(high_ab, high_cd);
 }
 
-INLINE void NAME(transpose_floats)(const __m512 *v, __m512 *output) {
-    __m512i bits[4];
-    NAME(transpose)(
-        _mm512_castps_si512(v[0]), _mm512_castps_si512(v[1]), _mm512_castps_si512(v[2]), _mm512_castps_si512(v[3]),
-        bits);
-    for (int i = 0; i < 4; i++) output[i] = _mm512_castsi512_ps(bits[i]);
+INLINE void NAME(transpose_floats)(const FLOATS *v, FLOATS *output) {
+    BYTES bits[4];
+    NAME(transpose)(NAME(bits)(v[0]), NAME(bits)(v[1]), NAME(bits)(v[2]), NAME(bits)(v[3]), bits);
+    for (int i = 0; i < 4; i++) output[i] = NAME(of_bits)(bits[i]);
 }
 
-// `count` runs, at most four. Register g has rows g, 4 + g, 8 + g and 12 + g: so do the pointers lie.
+// `count` runs, at most four. Register g has rows g, 4 + g and so on: thus do the pointers lie.
 INLINE void NAME(widen_runs)(
-    int format, const uint8_t *const (*rows)[4], long index, long count, struct NAME(wide) *output) {
-    __m512 scales[4], minima[4], high_scales[4], high_minima[4], lists[4][4];
+    int format, const uint8_t *const (*rows)[ROWS], long index, long count, struct NAME(wide) *output) {
+    FLOATS scales[4], minima[4], high_scales[4], high_minima[4], lists[4][4];
 #pragma unroll
     for (int g = 0; g < 4; g++) {
         const struct NAME(numbers) numbers = NAME(numbers_of)(format, rows[g], index, count);
         scales[g] = numbers.scale;
-        minima[g] = numbers.minimum;
+        minima[g] = format == COMPUTE_Q8_0 ? NAME(multiply)(numbers.scale, NAME(repeat)(-128)) : numbers.minimum;
+        if (format != COMPUTE_Q6_K) continue;
         high_scales[g] = numbers.high_scale;
         high_minima[g] = numbers.high_minimum;
     }
@@ -53,8 +57,8 @@ INLINE void NAME(widen_runs)(
         for (int g = 0; g < 4; g++) {
             q[g] = NAME(quants_of)(format, rows[g], index, k);
             if (format != COMPUTE_Q8_0) continue;
-            q[g].low = _mm512_xor_si512(q[g].low, _mm512_set1_epi8((char)SIGNED_BIAS));
-            q[g].high = _mm512_xor_si512(q[g].high, _mm512_set1_epi8((char)SIGNED_BIAS));
+            q[g].low = NAME(flip)(q[g].low);
+            q[g].high = NAME(flip)(q[g].high);
         }
         NAME(transpose)(q[0].low, q[1].low, q[2].low, q[3].low, output[k].quants);
         NAME(transpose)(q[0].high, q[1].high, q[2].high, q[3].high, output[k].quants + 4);
@@ -66,83 +70,112 @@ INLINE void NAME(widen_runs)(
     }
 }
 
-// Sixteen rows from one on.
+// WIDE rows from one on.
 INLINE void NAME(widen_rows)(int format, const struct compute_product *p, long row) {
     const uint8_t *base = p->weights + row * p->row_bytes;
-    const uint8_t *rows[4][4];
-    for (int i = 0; i < 16; i++) rows[i % 4][i / 4] = base + i * p->row_bytes;
+    const uint8_t *rows[4][ROWS];
+    for (int i = 0; i < WIDE; i++) rows[i % 4][i / 4] = base + i * p->row_bytes;
     struct NAME(wide) *output = (struct NAME(wide) *)p->scratch;
-    const uint8_t *next = base + 16 * p->row_bytes;
+    const uint8_t *next = base + WIDE * p->row_bytes;
     const long blocks = p->blocks, whole = blocks / 4 * 4;
     for (long index = 0; index < whole; index += 4) {
-#pragma unroll
-        for (long at = 0; at < 16 * NAME(four_runs)(format); at += 64) __builtin_prefetch(next + at, 0, 3);
-        next += 16 * NAME(four_runs)(format);
-        NAME(widen_runs)(format, (const uint8_t *const(*)[4])rows, index, 4, output + index);
+        compute_ask(next, WIDE * NAME(four_runs)(format));
+        next += WIDE * NAME(four_runs)(format);
+        NAME(widen_runs)(format, (const uint8_t *const(*)[ROWS])rows, index, 4, output + index);
     }
     if (whole == blocks || format >= COMPUTE_Q4_K) return;
     for (long index = whole; index < blocks; index++)
-        NAME(widen_runs)(format, (const uint8_t *const(*)[4])rows, index, 1, output + index);
+        NAME(widen_runs)(format, (const uint8_t *const(*)[ROWS])rows, index, 1, output + index);
 }
 
-// Sixteen rows by `columns` columns, a constant. `halves` says that halves of runs have scales of their own.
-INLINE void NAME(wide_tile)(int halves, int columns, const struct compute_product *p, long row, long column) {
+// Products of `count` times four weights of each row, whose quants have so many bits, and activations.
+INLINE BYTES NAME(wide_dot)(int bits, int count, const BYTES *w, const int8_t *x) {
+    BYTES sum = NAME(zero)();
+#if ROWS == 4 || VNNI
+    (void)bits;
+#pragma unroll
+    for (int j = 0; j < count; j++) sum = NAME(dot)(sum, w[j], NAME(repeat_word)(NAME(word)(x + 4 * j)));
+#else
+    // So many sums of two products fit 16 bits: 8 * 2 * 15 * 127, 4 * 2 * 31 * 127, 2 * 2 * 63 * 127.
+    const int together = bits == 4 ? 8 : bits == 5 ? 4 : 2;
+#pragma unroll
+    for (int j = 0; j < count; j += together) {
+        BYTES pairs = _mm256_maddubs_epi16(w[j], NAME(repeat_word)(NAME(word)(x + 4 * j)));
+#pragma unroll
+        for (int k = j + 1; k < j + together; k++)
+            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w[k], NAME(repeat_word)(NAME(word)(x + 4 * k))));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+#endif
+    return sum;
+}
+
+// WIDE rows by `columns` columns, a constant. With quants of six bits halves of runs have scales of their own.
+INLINE void NAME(wide_tile)(int bits, int columns, const struct compute_product *p, long row, long column) {
     const struct NAME(wide) *weights = (const struct NAME(wide) *)p->scratch;
     const long blocks = p->blocks, stride = compute_note_stride(blocks);
     const int8_t *x = p->quants + column * blocks * 32;
     const float *notes = p->notes + column * COMPUTE_LISTS * stride;
-    __m512 sums[16];
+    FLOATS sums[16];
 #pragma unroll
-    for (int c = 0; c < columns; c++) sums[c] = _mm512_setzero_ps();
+    for (int c = 0; c < columns; c++) sums[c] = NAME(nothing)();
     for (long b = 0; b < blocks; b++, weights++, x += 32, notes++) {
-        __m512i w[8];
+        BYTES w[8];
 #pragma unroll
         for (int j = 0; j < 8; j++) w[j] = weights->quants[j];
 #pragma unroll
         for (int c = 0; c < columns; c++) {
-            const int8_t *four = x + c * blocks * 32;
+            const int8_t *of = x + c * blocks * 32;
             const float *note = notes + c * COMPUTE_LISTS * stride;
-            __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
-#pragma unroll
-            for (int j = 0; j < 4; j++) low = _mm512_dpbusd_epi32(low, w[j], _mm512_set1_epi32(NAME(word)(four + 4 * j)));
-            if (!halves) high = low;
-#pragma unroll
-            for (int j = 4; j < 8; j++) high = _mm512_dpbusd_epi32(high, w[j], _mm512_set1_epi32(NAME(word)(four + 4 * j)));
-            const __m512 scale = _mm512_set1_ps(note[0]);
-            __m512 sum = sums[c];
-            if (halves) {
-                sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), _mm512_mul_ps(weights->scale, scale), sum);
-                sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), _mm512_mul_ps(weights->high_scale, scale), sum);
-                sum = _mm512_fmadd_ps(weights->minimum, _mm512_set1_ps(note[2 * stride]), sum);
-                sum = _mm512_fmadd_ps(weights->high_minimum, _mm512_set1_ps(note[3 * stride]), sum);
+            const FLOATS scale = NAME(repeat)(note[0]);
+            FLOATS sum = sums[c];
+            if (bits == 6) {
+                const FLOATS low = NAME(convert)(NAME(wide_dot)(bits, 4, w, of));
+                const FLOATS high = NAME(convert)(NAME(wide_dot)(bits, 4, w + 4, of + 16));
+                sum = NAME(add_product)(sum, low, NAME(multiply)(weights->scale, scale));
+                sum = NAME(add_product)(sum, high, NAME(multiply)(weights->high_scale, scale));
+                sum = NAME(add_product)(sum, weights->minimum, NAME(repeat)(note[2 * stride]));
+                sum = NAME(add_product)(sum, weights->high_minimum, NAME(repeat)(note[3 * stride]));
             } else {
-                sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), _mm512_mul_ps(weights->scale, scale), sum);
-                sum = _mm512_fmadd_ps(weights->minimum, _mm512_set1_ps(note[stride]), sum);
+                const FLOATS all = NAME(convert)(NAME(wide_dot)(bits, 8, w, of));
+                sum = NAME(add_product)(sum, all, NAME(multiply)(weights->scale, scale));
+                sum = NAME(add_product)(sum, weights->minimum, NAME(repeat)(note[stride]));
             }
             sums[c] = sum;
         }
     }
 #pragma unroll
-    for (int c = 0; c < columns; c++) _mm512_storeu_ps(p->output + (column + c) * p->output_stride + row, sums[c]);
+    for (int c = 0; c < columns; c++) NAME(store)(p->output + (column + c) * p->output_stride + row, sums[c]);
 }
 
-INLINE void NAME(wide_columns)(int halves, const struct compute_product *p, long row) {
+INLINE void NAME(wide_columns)(int bits, const struct compute_product *p, long row) {
     long column = 0;
-    for (; column + 16 <= p->columns; column += 16) NAME(wide_tile)(halves, 16, p, row, column);
-    for (; column + 8 <= p->columns; column += 8) NAME(wide_tile)(halves, 8, p, row, column);
-    for (; column + 4 <= p->columns; column += 4) NAME(wide_tile)(halves, 4, p, row, column);
-    for (; column < p->columns; column++) NAME(wide_tile)(halves, 1, p, row, column);
+    for (; column + WIDE_COLUMNS <= p->columns; column += WIDE_COLUMNS)
+        NAME(wide_tile)(bits, WIDE_COLUMNS, p, row, column);
+#if ROWS == 4
+    for (; column + 4 <= p->columns; column += 4) NAME(wide_tile)(bits, 4, p, row, column);
+#endif
+    for (; column < p->columns; column++) NAME(wide_tile)(bits, 1, p, row, column);
 }
 
-FUNCTION void NAME(wide_columns_whole)(const struct compute_product *p, long row) { NAME(wide_columns)(0, p, row); }
-FUNCTION void NAME(wide_columns_halves)(const struct compute_product *p, long row) { NAME(wide_columns)(1, p, row); }
+FUNCTION void NAME(wide_columns_4)(const struct compute_product *p, long row) { NAME(wide_columns)(4, p, row); }
+FUNCTION void NAME(wide_columns_5)(const struct compute_product *p, long row) { NAME(wide_columns)(5, p, row); }
+FUNCTION void NAME(wide_columns_6)(const struct compute_product *p, long row) { NAME(wide_columns)(6, p, row); }
 
-// Rows from `first` on as long as there are sixteen; returns how far it came.
+// Whether rows of a format are taken in this way: sums of eight bits by seven do not fit sixteen.
+INLINE bool NAME(has_wide)(int format) { return format != COMPUTE_Q8_0 || ROWS == 4 || VNNI; }
+
+// Rows from `first` on as long as there are WIDE; returns how far it came.
 INLINE long NAME(wide_rows)(int format, const struct compute_product *p, long first, long end) {
-    for (; first + 16 <= end; first += 16) {
+    for (; first + WIDE <= end; first += WIDE) {
         NAME(widen_rows)(format, p, first);
-        if (format == COMPUTE_Q6_K) NAME(wide_columns_halves)(p, first);
-        else NAME(wide_columns_whole)(p, first);
+        // What has no limit is as good as four bits.
+        if (format == COMPUTE_Q6_K) NAME(wide_columns_6)(p, first);
+        else if (format == COMPUTE_Q5_0 || format == COMPUTE_Q5_K) NAME(wide_columns_5)(p, first);
+        else NAME(wide_columns_4)(p, first);
     }
     return first;
 }
+
+#undef WIDE
+#undef WIDE_COLUMNS

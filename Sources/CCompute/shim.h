@@ -53,6 +53,9 @@ struct compute_product {
     void *scratch;  // compute_scratch(blocks) bytes, on a border of 64 bytes
 };
 
+// Columns from which on weights are put in another order first.
+#define COMPUTE_MANY 8
+
 // Room that a product of rows of so many runs of 32 weights works in.
 static inline long compute_scratch(long blocks) { return blocks * 12 * 64; }
 
@@ -93,6 +96,11 @@ static inline long compute_attention_scratch(long length, long queries) {
     return (2 * queries + 2 * COMPUTE_POSITIONS) * compute_padded(length) + 4 * COMPUTE_POSITIONS + 2 * queries;
 }
 
+// Asks for memory that is about to be read.
+static inline void compute_ask(const void *address, long bytes) {
+    for (long at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)address + at, 0, 3);
+}
+
 // The next of a list of things to do, and one further.
 static inline long compute_take(long *next) { return __atomic_fetch_add(next, 1, __ATOMIC_RELAXED); }
 
@@ -110,12 +118,20 @@ static inline void compute_pause(void) {
 
 // Two rows at a time, eight lanes.
 #define ROWS 2
+#define VNNI 0
 #define NAME(name) compute_avx2_##name
 #define TARGET "avx2,fma,f16c"
 #include "Kernels.h"
 
+#define ROWS 2
+#define VNNI 1
+#define NAME(name) compute_avxvnni_##name
+#define TARGET "avxvnni,avx2,fma,f16c"
+#include "Kernels.h"
+
 // Four rows at a time, sixteen lanes.
 #define ROWS 4
+#define VNNI 1
 #define NAME(name) compute_avx512_##name
 #define TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 #include "Kernels.h"

@@ -179,46 +179,55 @@ struct ProductTests {
     @Test("of several matrices go where they should", arguments: InstructionSet.supported)
     func several(_ instructions: InstructionSet) throws {
         var entropy = Entropy(seed: 14)
-        let a = RandomWeights(.q4_1, rows: 10, columns: 64, from: &entropy)
-        let b = RandomWeights(.f16, rows: 7, columns: 64, from: &entropy)
-        let x = randomNumbers(64 * 3, from: &entropy)
+        let a = RandomWeights(.q4_1, rows: 100, columns: 64, from: &entropy)
+        let b = RandomWeights(.f16, rows: 70, columns: 64, from: &entropy)
         let backend = CPUBackend(threads: 3, instructions: instructions)
-        let expectedA = try multiply(a, x, .bytes, backend)
-        let expectedB = try multiply(b, x, .bytes, backend)
-        // Columns are 20 numbers apart: ten, seven, and three that stay.
-        var output = [Float](repeating: -77, count: 60)
-        try a.withMatrix { a in
-            try b.withMatrix { b in
-                try output.withUnsafeMutableBufferPointer { output in
-                    let base = try #require(output.baseAddress)
-                    let products = [
-                        MatrixProduct(a, into: base, stride: 20), MatrixProduct(b, into: base + 10, stride: 20),
-                    ]
-                    try products.withUnsafeBufferPointer { products in
-                        try x.withUnsafeBufferPointer { x in
-                            try backend.multiply(
-                                products, by: #require(x.baseAddress), length: 64, count: 3, precision: .bytes)
+        // Little enough for one thread, and enough for three.
+        for count in [3, 15] {
+            let x = randomNumbers(64 * count, from: &entropy)
+            let expectedA = try multiply(a, x, .bytes, backend)
+            let expectedB = try multiply(b, x, .bytes, backend)
+            // Columns are 173 numbers apart: a hundred, seventy, and three that stay.
+            var output = [Float](repeating: -77, count: 173 * count)
+            try a.withMatrix { a in
+                try b.withMatrix { b in
+                    try output.withUnsafeMutableBufferPointer { output in
+                        let base = try #require(output.baseAddress)
+                        let products = [
+                            MatrixProduct(a, into: base, stride: 173), MatrixProduct(b, into: base + 100, stride: 173),
+                        ]
+                        try products.withUnsafeBufferPointer { products in
+                            try x.withUnsafeBufferPointer { x in
+                                try backend.multiply(
+                                    products, by: #require(x.baseAddress), length: 64, count: count, precision: .bytes)
+                            }
                         }
                     }
                 }
             }
-        }
-        for column in 0..<3 {
-            #expect(output[column * 20..<column * 20 + 10] == expectedA[column * 10..<column * 10 + 10])
-            #expect(output[column * 20 + 10..<column * 20 + 17] == expectedB[column * 7..<column * 7 + 7])
-            #expect(output[column * 20 + 17..<column * 20 + 20] == [-77, -77, -77])
+            for column in 0..<count {
+                let start = column * 173
+                #expect(output[start..<start + 100] == expectedA[column * 100..<column * 100 + 100])
+                #expect(output[start + 100..<start + 170] == expectedB[column * 70..<column * 70 + 70])
+                #expect(output[start + 170..<start + 173] == [-77, -77, -77])
+            }
         }
     }
 
     @Test("do not depend on how many threads there are", arguments: InstructionSet.supported)
     func threads(_ instructions: InstructionSet) throws {
         var entropy = Entropy(seed: 15)
-        let weights = RandomWeights(.q4_1, rows: 37, columns: 96, from: &entropy)
-        let x = randomNumbers(96 * 100, from: &entropy)
-        let expected = try multiply(weights, x, .bytes, CPUBackend(threads: 1, instructions: instructions))
-        for threads in [2, 3, 7] {
-            let found = try multiply(weights, x, .bytes, CPUBackend(threads: threads, instructions: instructions))
-            #expect(found == expected)
+        for (rows, length, columns) in [(37, 96, 100), (261, 512, 1)] {
+            let weights = RandomWeights(.q4_1, rows: rows, columns: length, from: &entropy)
+            let x = randomNumbers(length * columns, from: &entropy)
+            for precision in Precision.allCases {
+                let alone = CPUBackend(threads: 1, instructions: instructions)
+                let expected = try multiply(weights, x, precision, alone)
+                for threads in [2, 3, 7] {
+                    let backend = CPUBackend(threads: threads, instructions: instructions)
+                    #expect(try multiply(weights, x, precision, backend) == expected)
+                }
+            }
         }
     }
 

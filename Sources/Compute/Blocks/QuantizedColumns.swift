@@ -75,7 +75,8 @@ public final class QuantizedColumns: @unchecked Sendable {
         switch instructions {
         case .portable: fill(values, blocks: blocks)
         #if arch(x86_64)
-        case .avx2: compute_avx2_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, quants, notes)
+        case .avx2, .avxVNNI:
+            compute_avx2_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, quants, notes)
         case .avx512: compute_avx512_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, quants, notes)
         #endif
         }

@@ -2,8 +2,9 @@
 
 /// What is done to each number or each token alone. Threads help where there is enough of it.
 extension CPUBackend {
-    /// Work that is worth a meeting of threads, which takes about a microsecond: a number takes about a nanosecond.
-    private static let worthSharing = 8192
+    /// Numbers that are worth a meeting of threads, which takes a microsecond or two: ten numbers take about a nanosecond
+    /// to add, two to be a gate.
+    private static let worthSharing = 16_384
 
     /// `output = gate(gates) · ups`, over `count` numbers. The output may be one of the inputs.
     public func gate(

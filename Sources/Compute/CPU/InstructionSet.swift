@@ -10,6 +10,8 @@ public enum InstructionSet: String, CaseIterable, Sendable {
     #if arch(x86_64)
     /// AVX2 with fused multiply-add and conversions of halves: two rows of weights at a time.
     case avx2
+    /// The same with dot products of bytes (AVX-VNNI), which differ in products with quantised weights alone.
+    case avxVNNI
     /// AVX-512 (F, BW, DQ, VL) with dot products of bytes (VNNI): four rows at a time.
     case avx512
     #endif
@@ -28,18 +30,8 @@ public enum InstructionSet: String, CaseIterable, Sendable {
         case .portable: true
         #if arch(x86_64)
         case .avx2: Self.features.avx2 && Self.features.fma && Self.features.f16c
+        case .avxVNNI: Self.features.avx_vnni && Self.avx2.isSupported
         case .avx512: Self.features.avx512_vnni && Self.avx2.isSupported
-        #endif
-        }
-    }
-
-    /// The rows that a kernel takes at a time.
-    var rowsAtATime: Int {
-        switch self {
-        case .portable: 1
-        #if arch(x86_64)
-        case .avx2: 2
-        case .avx512: 4
         #endif
         }
     }
@@ -53,6 +45,7 @@ extension InstructionSet {
         case .portable: Portable.multiply(product.pointee, format: format, rows: rows)
         #if arch(x86_64)
         case .avx2: compute_avx2_product(product, rows.lowerBound, rows.upperBound)
+        case .avxVNNI: compute_avxvnni_product(product, rows.lowerBound, rows.upperBound)
         case .avx512: compute_avx512_product(product, rows.lowerBound, rows.upperBound)
         #endif
         }
@@ -67,7 +60,7 @@ extension InstructionSet {
         case .portable:
             for r in 0..<count { output[r] = Portable.product(format, rows + r * stride, x, length: length) }
         #if arch(x86_64)
-        case .avx2: compute_avx2_products(CInt(format.rawValue), rows, stride, count, x, length, output)
+        case .avx2, .avxVNNI: compute_avx2_products(CInt(format.rawValue), rows, stride, count, x, length, output)
         case .avx512: compute_avx512_products(CInt(format.rawValue), rows, stride, count, x, length, output)
         #endif
         }
@@ -81,7 +74,7 @@ extension InstructionSet {
         switch self {
         case .portable: format.dequantize(row, count: length, into: output)
         #if arch(x86_64)
-        case .avx2: compute_avx2_widen_row(CInt(format.rawValue), row, length, output)
+        case .avx2, .avxVNNI: compute_avx2_widen_row(CInt(format.rawValue), row, length, output)
         case .avx512: compute_avx512_widen_row(CInt(format.rawValue), row, length, output)
         #endif
         }
@@ -102,7 +95,7 @@ extension InstructionSet {
                 }
             }
         #if arch(x86_64)
-        case .avx2:
+        case .avx2, .avxVNNI:
             compute_avx2_columns(rows, rowStride, rowCount, x, stride, count, length, output, outputStride)
         case .avx512:
             compute_avx512_columns(rows, rowStride, rowCount, x, stride, count, length, output, outputStride)
@@ -122,7 +115,7 @@ extension InstructionSet {
             case .geGLU: VectorMath.geGLU(gate: gates, up: ups, count: count, into: output)
             }
         #if arch(x86_64)
-        case .avx2: compute_avx2_gate(kind == .geGLU, gates, ups, count, output)
+        case .avx2, .avxVNNI: compute_avx2_gate(kind == .geGLU, gates, ups, count, output)
         case .avx512: compute_avx512_gate(kind == .geGLU, gates, ups, count, output)
         #endif
         }
@@ -133,7 +126,7 @@ extension InstructionSet {
         switch self {
         case .portable: VectorMath.add(x, to: y, count: count)
         #if arch(x86_64)
-        case .avx2: compute_avx2_add_numbers(x, y, count)
+        case .avx2, .avxVNNI: compute_avx2_add_numbers(x, y, count)
         case .avx512: compute_avx512_add_numbers(x, y, count)
         #endif
         }
@@ -148,7 +141,7 @@ extension InstructionSet {
         switch self {
         case .portable: VectorMath.rmsNorm(x, weight: weight, epsilon: epsilon, count: count, into: output)
         #if arch(x86_64)
-        case .avx2: compute_avx2_norm(x, weight, epsilon, count, output)
+        case .avx2, .avxVNNI: compute_avx2_norm(x, weight, epsilon, count, output)
         case .avx512: compute_avx512_norm(x, weight, epsilon, count, output)
         #endif
         }
@@ -159,7 +152,7 @@ extension InstructionSet {
         switch self {
         case .portable: Portable.attend(attention.pointee)
         #if arch(x86_64)
-        case .avx2: compute_avx2_attend(attention)
+        case .avx2, .avxVNNI: compute_avx2_attend(attention)
         case .avx512: compute_avx512_attend(attention)
         #endif
         }
