@@ -33,6 +33,23 @@ struct RandomWeights {
         }
     }
 
+    /// Plain numbers from −1 to 1, quickly: random bits of the system's quality cost more than the kernels that take them.
+    init(plainRows rows: Int, columns: Int, seed: UInt64) {
+        format = .f32
+        self.rows = rows
+        self.columns = columns
+        bytes = Array(repeating: 0, count: rows * columns * 4)
+        bytes.withUnsafeMutableBytes { bytes in
+            var state = seed &* 0xD1B5_4A32_D192_ED03
+            for i in 0..<rows * columns {
+                // Knuth's linear congruential generator; its upper bits are the good ones.
+                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                let number = Float(Int32(truncatingIfNeeded: state >> 32)) * 0x1p-31
+                bytes.storeBytes(of: number, toByteOffset: i * 4, as: Float.self)
+            }
+        }
+    }
+
     /// What the weights stand for, row after row.
     func values() throws -> [Float] {
         var values = [Float](repeating: 0, count: rows * columns)

@@ -50,12 +50,12 @@ public final class VulkanDevice: ComputeDevice {
     public init(_ options: Options = Options()) throws(ComputeError) {
         let library = try VulkanLibrary(validates: options.validates)
         let (adapter, reason) = try VulkanAdapter.choose(options.selection, in: library)
-        // Where eight invocations do not belong together, those of `lanes` have nobody to share a column with.
-        let suits = adapter.facts.subgroup_size >= 8
+        // Eight invocations of `lanes` share a column, and its weights are rearranged where they lie.
+        let suits = adapter.facts.subgroup_size >= 8 && VulkanMemoryTypes(adapter).isMapped
         let kernels = options.kernels ?? (adapter.isProcessor && suits ? .lanes : .subgroups)
         guard kernels == .subgroups || suits else {
             throw ComputeError(
-                .unavailable, "\(adapter.summary): subgroups of \(adapter.facts.subgroup_size) cannot run \(kernels)")
+                .unavailable, "\(adapter.summary): kernels for \(kernels) want subgroups of 8 and memory that is mapped")
         }
         context = try VulkanContext(adapter, kernels: kernels, cacheFolder: options.cacheFolder)
         name = "vulkan, \(adapter.name) (\(adapter.kind), \(adapter.driver)), \(kernels.rawValue)"

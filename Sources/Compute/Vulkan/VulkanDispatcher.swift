@@ -85,8 +85,8 @@ struct VulkanDispatcher {
             numbers: sections(stack) + [location.firstRow, place(output).offset / 4, place(output).stride / 4])
         arguments.append(scale)
         return KernelCall(
-            .embed, [width, Int(stack.layout.format.rawValue)], arguments,
-            groups: (groups(stack.layout.blocks * 8, width), counts.tokens))
+            isLanes ? .embedLanes : .embed, [width, Int(stack.layout.format.rawValue)], arguments,
+            groups: (groups(stack.layout.blocks * 8, width), counts.tokens), texels: block)
     }
 
     private func normalize(
@@ -96,7 +96,7 @@ struct VulkanDispatcher {
         let block = try weights.block(stack.place)
         let length = program[weight].columns
         let runs = x.length / length
-        let at = stack.sections[0] + location.firstRow * stack.layout.sections[0]
+        let at = stack.sections[0] + location.firstRow * stack.layout.sections[0].row
         var arguments = KernelArguments(
             addresses: [block.address + UInt64(at), rows.arena.address, rows.host.address],
             numbers: [

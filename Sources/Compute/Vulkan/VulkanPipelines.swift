@@ -6,13 +6,14 @@ internal import Synchronization
 
 /// The kernels that there are.
 enum VulkanKernel: String, CaseIterable {
-    case embed, normalize, normalizeLanes, elements, rotate, store, attend, attendLanes, productLanes, productRows
-    case productTile, route
+    case embed, embedLanes, normalize, normalizeLanes, elements, rotate, store, attend, attendLanes, productLanes
+    case productRows, productTile, route
 
     /// Its SPIR-V as base64.
     var code: StaticString {
         switch self {
         case .embed: CompiledKernels.embed
+        case .embedLanes: CompiledKernels.embedLanes
         case .normalize: CompiledKernels.normalize
         case .normalizeLanes: CompiledKernels.normalizeLanes
         case .elements: CompiledKernels.elements

@@ -31,6 +31,9 @@ final class VulkanWeights {
     private var blocks: [VulkanBlock?] = []
     private let staging: VulkanStaging
 
+    /// As many rows as two for each of eight invocations: `TOGETHER` of the kernels.
+    private static let bundle = 16
+
     init(_ program: Program, _ plan: DispatchPlan, _ context: VulkanContext, _ staging: VulkanStaging) throws(ComputeError) {
         self.program = program
         self.context = context
@@ -44,7 +47,7 @@ final class VulkanWeights {
         for step in plan.steps {
             switch step {
             case .embed(let table, _, _): try stack([table])
-            case .normalize(_, let weight, _, _, _): try stack([weight])
+            case .normalize(_, let weight, _, _, _): try stack([weight], isVector: true)
             case .expertGates(let mixture, _): try stack([mixture.gates, mixture.ups])
             case .expertDowns(let mixture, _): try stack([mixture.downs])
             default: break
@@ -93,15 +96,23 @@ final class VulkanWeights {
     }
 
     /// Gives weights places one after the other, where they have none.
-    private func stack(_ weights: [WeightID], hasBias: Bool = false) throws(ComputeError) {
-        guard weights.allSatisfy({ locations[$0.index] == nil }), let first = weights.first else { return }
-        let layout = WeightLayout(format: program[first].format, columns: program[first].columns)
+    private func stack(
+        _ weights: [WeightID], hasBias: Bool = false, isVector: Bool = false
+    ) throws(ComputeError) {
+        guard weights.allSatisfy({ locations[$0.index] == nil }), let first = weights.first else {
+            if isVector, let location = locations[weights[0].index], stacks[location.stack].layout.together > 1 {
+                throw ComputeError(.shape, "\(program[weights[0]].name) is both a matrix and what normalizes")
+            }
+            return
+        }
+        let layout = WeightLayout(
+            format: program[first].format, columns: program[first].columns, together: context.hasTexels && !isVector ? Self.bundle : 1)
         let rows = weights.reduce(0) { $0 + program[$1].rows }
         var offsets: [Int] = []
         var size = 0
-        for bytes in layout.sections {
+        for section in layout.sections {
             offsets.append(size)
-            size += (bytes * rows + 15) & ~15
+            size += (section.row * layout.padded(rows) + 15) & ~15
         }
         let place = try places.place(size, of: program[first].name)
         let bias = hasBias ? try places.place(rows * 4, of: program[first].name) : nil
@@ -176,12 +187,19 @@ final class VulkanWeights {
             let stack = stacks[location.stack]
             let block = try block(stack.place)
             let firstRow = location.firstRow + part * rows
-            for (section, rowBytes) in stack.layout.sections.enumerated() {
+            for (section, kind) in stack.layout.sections.enumerated() {
+                let start = stack.sections[section]
+                if let mapped = block.mapped {
+                    stack.layout.pack(source, rows: rows, first: firstRow, section: section, into: mapped + start)
+                    continue
+                }
+                // Rows of bundles do not lie together; but devices whose memory is not mapped have none.
                 try staging.write(
-                    rows * rowBytes, unit: rowBytes, to: block, at: stack.sections[section] + firstRow * rowBytes
+                    rows * kind.row, unit: kind.row, to: block, at: start + firstRow * kind.row
                 ) { target, start, count in
                     stack.layout.pack(
-                        source + start / rowBytes * shape.rowBytes, rows: count / rowBytes, section: section, into: target)
+                        source + start / kind.row * shape.rowBytes, rows: count / kind.row, first: 0, section: section,
+                        into: target)
                 }
             }
         }

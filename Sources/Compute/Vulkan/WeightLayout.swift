@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How weights lie in a device's memory: what is read by sixteen bytes lies in one section, row after row, and what else
-/// blocks have in sections of their own. No byte more than in the file, except where rows are no multiples of 32 weights.
+/// How weights lie in a device's memory: what is read by sixteen bytes lies in one section, and what else blocks have in
+/// sections of their own. No byte more than in the file, except where rows are no multiples of 32 weights.
 ///
 ///     F32, F16, BF16   the numbers, rows filled up with zeros to 32
 ///     Q8_0             32 bytes a block; halves d
@@ -12,36 +12,92 @@
 ///     Q5_K             the same; four bytes of fifth bits for 32 weights
 ///     Q6_K             16 bytes of nibbles for 32 weights; 16 scales for 256; eight bytes of fifth and sixth bits for 32
 ///                      weights; halves d for 256
+///
+/// Rows lie one after the other, or in bundles: then the first unit of every row of a bundle, then the second of each.
 struct WeightLayout {
     let format: BlockFormat
     let columns: Int
+    /// Rows of a bundle: 1, or a power of two.
+    let together: Int
 
     /// Blocks of 32 weights in a row.
     var blocks: Int { (columns + 31) / 32 }
 
-    /// Bytes that each section has for a row.
-    var sections: [Int] {
-        switch format {
-        case .f32: [blocks * 128]
-        case .f16, .bf16: [blocks * 64]
-        case .q8_0: [blocks * 32, blocks * 2]
-        case .q4_0: [blocks * 16, blocks * 2]
-        case .q4_1: [blocks * 16, blocks * 4]
-        case .q5_0: [blocks * 16, blocks * 4, blocks * 2]
-        case .q4_K: [blocks * 16, blocks * 2]
-        case .q5_K: [blocks * 16, blocks * 2, blocks * 4]
-        case .q6_K: [blocks * 16, blocks * 2, blocks * 8, blocks / 4]
+    /// A section: of each row so many units of so many bytes.
+    struct Section {
+        let unit: Int
+        let count: Int
+
+        /// Bytes of a row.
+        var row: Int { unit * count }
+
+        init(_ unit: Int, _ count: Int) {
+            self.unit = unit
+            self.count = count
         }
     }
+
+    /// What there is of each row.
+    var sections: [Section] {
+        switch format {
+        case .f32: [Section(16, blocks * 8)]
+        case .f16, .bf16: [Section(16, blocks * 4)]
+        case .q8_0: [Section(16, blocks * 2), Section(2, blocks)]
+        case .q4_0: [Section(16, blocks), Section(2, blocks)]
+        case .q4_1: [Section(16, blocks), Section(4, blocks)]
+        case .q5_0: [Section(16, blocks), Section(4, blocks), Section(2, blocks)]
+        case .q4_K: [Section(16, blocks), Section(16, blocks / 8)]
+        case .q5_K: [Section(16, blocks), Section(16, blocks / 8), Section(4, blocks)]
+        case .q6_K: [Section(16, blocks), Section(16, blocks / 8), Section(8, blocks), Section(2, blocks / 8)]
+        }
+    }
+
+    /// Rows in whole bundles.
+    func padded(_ rows: Int) -> Int { (rows + together - 1) / together * together }
 
     /// Bytes of the unit in which kernels count from the start of memory to a section.
     func unit(ofSection section: Int) -> Int {
         section == 0 || section == 1 && (format == .q4_K || format == .q5_K) ? 16 : 4
     }
 
-    /// Puts rows of a section, which lie one after the other in a file's order, one after the other.
-    func pack(_ source: UnsafeRawPointer, rows: Int, section: Int, into target: UnsafeMutableRawPointer) {
-        let rowBytes = sections[section]
+    /// Puts rows of a section, which lie one after the other in a file's order, to their places in it; `first` is the
+    /// first one's number there.
+    func pack(
+        _ source: UnsafeRawPointer, rows: Int, first: Int, section: Int, into target: UnsafeMutableRawPointer
+    ) {
+        if together == 1 { return pack(source, rows: rows, section: section, into: target + first * sections[section].row) }
+        let (unit, count) = (sections[section].unit, sections[section].count)
+        let rowBytes = columns / format.blockLength * format.blockSize
+        withUnsafeTemporaryAllocation(byteCount: unit * count, alignment: 16) { room in
+            guard let packed = room.baseAddress else { return }
+            for row in 0..<rows {
+                pack(source + row * rowBytes, rows: 1, section: section, into: packed)
+                let place = target + ((first + row) / together * count * together + (first + row) % together) * unit
+                switch unit {
+                case 16:
+                    for index in 0..<count {
+                        place.storeBytes(
+                            of: packed.load(fromByteOffset: index * 16, as: SIMD16<UInt8>.self),
+                            toByteOffset: index * together * 16, as: SIMD16<UInt8>.self)
+                    }
+                case 4:
+                    for index in 0..<count {
+                        place.storeBytes(
+                            of: packed.load(fromByteOffset: index * 4, as: UInt32.self),
+                            toByteOffset: index * together * 4, as: UInt32.self)
+                    }
+                default:
+                    for index in 0..<count {
+                        (place + index * together * unit).copyMemory(from: packed + index * unit, byteCount: unit)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts rows of a section one after the other.
+    private func pack(_ source: UnsafeRawPointer, rows: Int, section: Int, into target: UnsafeMutableRawPointer) {
+        let rowBytes = sections[section].row
         guard format.isQuantized else {
             let bytes = columns * format.blockSize
             for row in 0..<rows {

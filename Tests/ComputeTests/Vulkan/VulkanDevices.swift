@@ -37,7 +37,11 @@ struct Comparison {
     mutating func weight(
         _ name: String, _ format: BlockFormat, rows: Int = 1, columns: Int, parts: Int = 1
     ) throws -> WeightID {
-        weights.append(RandomWeights(format, rows: rows, columns: columns, from: &entropy))
+        if format == .f32 {
+            weights.append(RandomWeights(plainRows: rows, columns: columns, seed: UInt64(weights.count)))
+        } else {
+            weights.append(RandomWeights(format, rows: rows, columns: columns, from: &entropy))
+        }
         return try program.weight(name, format: format, rows: rows, columns: columns, parts: parts)
     }
 

@@ -42,7 +42,7 @@ void main() {
         tileX[part][loaded] = ACTIVATION(arena, source + k * 8 + part);
         tileX[part + 1][loaded] = ACTIVATION(arena, source + k * 8 + part + 1);
         barrier();
-        [[unroll]] for (uint j = 0; j < 8; j++) {
+        for (uint j = 0; j < 8; j++) {
             vec4 values[4];
             [[unroll]] for (uint c = 0; c < 4; c++) values[c] = tileX[j][columns + c];
             [[unroll]] for (uint r = 0; r < 4; r++) {

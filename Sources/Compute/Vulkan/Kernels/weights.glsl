@@ -10,6 +10,17 @@ struct Sections {
     uint blocks;
 };
 
+// Rows whose blocks lie beside each other, so that invocations with a row each read what lies together. Where invocations
+// share a row, its blocks do.
+#ifdef TEXELS
+const uint TOGETHER = 16;
+#else
+const uint TOGETHER = 1;
+#endif
+uint placeOf(uint row, uint column, uint columns) {
+    return (row / TOGETHER * columns + column) * TOGETHER + row % TOGETHER;
+}
+
 // 32 weights as they are stored.
 struct Block {
     uvec4 quads[8];
@@ -38,11 +49,14 @@ void unpackScales(uvec4 header, uint run, out float scale, out float minimum) {
 
 Block blockAt(Words base, Sections sections, uint format, uint row, uint column) {
     Block block;
-    uint index = row * sections.blocks + column;
+    uint index = placeOf(row, column, sections.blocks);
+    // Of the formats with blocks of 256: such a block, and which run of 32 of it.
+    uint whole = placeOf(row, column >> 3, sections.blocks >> 3);
+    uint run = column & 7;
     uint count = format == F32 ? 8 : format == F16 || format == BF16 ? 4 : format == Q8_0 ? 2 : 1;
     [[unroll]] for (uint i = 0; i < 8; i++) block.quads[i] = uvec4(0);
     [[unroll]] for (uint i = 0; i < 8; i++)
-        if (i < count) block.quads[i] = QUAD(base, sections.quads + index * count + i);
+        if (i < count) block.quads[i] = QUAD(base, sections.quads + placeOf(row, column * count + i, sections.blocks * count));
     block.high = uvec2(0);
     block.scale = vec2(1);
     block.minimum = 0;
@@ -61,14 +75,14 @@ Block blockAt(Words base, Sections sections, uint format, uint row, uint column)
         block.minimum = -16 * block.scale.x;
     } else if (format == Q4_K || format == Q5_K) {
         float scale;
-        unpackScales(QUAD(base, sections.first + (index >> 3)), index & 7, scale, block.minimum);
+        unpackScales(QUAD(base, sections.first + whole), run, scale, block.minimum);
         block.scale = vec2(scale);
         if (format == Q5_K) block.high.x = WORD(base, sections.second + index);
     } else if (format == Q6_K) {
         block.high = uvec2(WORD(base, sections.second + 2 * index), WORD(base, sections.second + 2 * index + 1));
         // Sixteen signed bytes for eight runs of 32: two of them here.
-        int pair = int(WORD(base, sections.first + (index >> 1)) >> (16 * (index & 1)));
-        block.scale = halfAt(base, sections.third, index >> 3) * vec2((pair << 24) >> 24, (pair << 16) >> 24);
+        int pair = int(WORD(base, sections.first + 4 * whole + (run >> 1)) >> (16 * (run & 1)));
+        block.scale = halfAt(base, sections.third, whole) * vec2((pair << 24) >> 24, (pair << 16) >> 24);
     }
     return block;
 }
