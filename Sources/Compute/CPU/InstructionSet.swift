@@ -39,7 +39,7 @@ public enum InstructionSet: String, CaseIterable, Sendable {
 
 /// Kernels over rows, for one thread. Nothing is checked here: callers have.
 extension InstructionSet {
-    /// Rows of quantised weights by columns of bytes.
+    /// Rows of quantised weights by columns of integers.
     func multiply(_ product: UnsafePointer<compute_product>, format: BlockFormat, rows: Range<Int>) {
         switch self {
         case .portable: Portable.multiply(product.pointee, format: format, rows: rows)
