@@ -24,7 +24,7 @@ public final class QuantizedColumns: @unchecked Sendable {
 
     /// Room for so many values.
     public init(capacity: Int) {
-        self.capacity = max(0, capacity) + 31 & ~31
+        self.capacity = (max(0, capacity) + 31) & ~31
         quants = UnsafeMutableRawPointer.allocate(byteCount: self.capacity, alignment: 64)
             .bindMemory(to: Int8.self, capacity: self.capacity)
         // Columns of a few blocks need more: prepare() sees.
