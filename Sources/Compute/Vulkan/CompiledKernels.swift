@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Written by scripts/kernels.
+// Written by scripts/kernels with shaderc 2023.2-1.
 
 /// The kernels in SPIR-V, as base64.
 enum CompiledKernels {

@@ -26,12 +26,12 @@ final class VulkanContext: @unchecked Sendable {
     var hasTexels: Bool { kernels == .lanes }
 
     init(
-        _ adapter: VulkanAdapter, kernels: VulkanDevice.Kernels, cacheFolder: String?
+        _ adapter: VulkanAdapter, kernels: VulkanDevice.Kernels, memory: VulkanMemoryTypes, cacheFolder: String?
     ) throws(ComputeError) {
         library = adapter.library
         facts = adapter.facts
         self.kernels = kernels
-        memory = VulkanMemoryTypes(adapter)
+        self.memory = memory
         device = .allocate(capacity: 1)
         device.initialize(to: vulkan_device())
         var facts = adapter.facts
