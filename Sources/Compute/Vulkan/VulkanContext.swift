@@ -22,6 +22,8 @@ final class VulkanContext: @unchecked Sendable {
 
     /// Invocations of a subgroup.
     var subgroup: Int { Int(facts.subgroup_size) }
+    /// Memory that a group of invocations shares, in bytes.
+    var sharedBytes: Int { Int(facts.shared_memory) }
     /// Whether activations and weights are read as texels.
     var hasTexels: Bool { kernels == .lanes }
 

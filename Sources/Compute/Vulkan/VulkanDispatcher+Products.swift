@@ -101,9 +101,11 @@ extension VulkanDispatcher {
                 .productTile, [format], arguments, groups: (groups(pairs, 32), groups(columns, 64)), texels: block)
         }
         let subgroups = max(1, 128 / context.subgroup)
-        let taken = work.experts != 0 || columns == 1 ? 1 : columns == 2 ? 2 : 4
+        // Of as many columns as fit into half of the memory that groups share, 144 bytes for each block of 32 numbers.
+        let fitting = context.sharedBytes / 2 / (context.subgroup * 144)
+        let taken = work.experts != 0 || columns == 1 || fitting < 2 ? 1 : columns == 2 || fitting < 4 ? 2 : 4
         return KernelCall(
-            .productRows, [subgroups * context.subgroup, format, taken], arguments,
+            .productRows, [subgroups * context.subgroup, format, taken, context.subgroup], arguments,
             groups: (groups(pairs, 2 * subgroups), groups(columns, taken)), texels: block)
     }
 

@@ -165,7 +165,7 @@ struct VulkanDispatcher {
         let shares = eights < size && eights & (eights - 1) == 0 ? size / eights : 1
         // Several subgroups look at different positions; where invocations are not threads, that brings nothing.
         // Their parts of the sums meet in shared memory.
-        let meeting = Int(context.facts.shared_memory) / 2 / (shape.headLength * 4)
+        let meeting = context.sharedBytes / 2 / (shape.headLength * 4)
         let subgroups = isLanes ? 1 : max(1, min(8, Int(context.facts.largest_group) / size, meeting))
         var arguments = KernelArguments(
             addresses: [rows.arena.address, rows.host.address, rows.host.address, block.address],
