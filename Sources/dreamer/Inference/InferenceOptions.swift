@@ -53,6 +53,16 @@ struct InferenceOptions: ParsableArguments {
         }
     }
 
+    /// The same options for a program of our own.
+    var arguments: [String] {
+        var words = ["--device", device.rawValue, "--kv-limit", "\(cacheLimit.value)", "--arithmetic", arithmetic.rawValue]
+        if let vulkanDevice { words += ["--vulkan-device", vulkanDevice] }
+        if let threads { words += ["--threads", "\(threads)"] }
+        if let context { words += ["--context", "\(context)"] }
+        if let cacheFormat { words += ["--kv-format", cacheFormat] }
+        return words
+    }
+
     /// What a model is loaded for.
     func modelOptions(sequences: Int = 1, outputs: Int? = nil, profiles: Bool = false) -> ModelOptions {
         var options = ModelOptions(
