@@ -67,7 +67,7 @@ struct BenchInferenceCommand: ParsableCommand {
 
     func run() throws {
         if once { return Terminal.output(try measure().serialized()) }
-        if kernels { return showKernels() }
+        if kernels { return try showKernels() }
         let machine = Machine.current
         var ours = Figures()
         var theirs = Figures()
@@ -222,9 +222,9 @@ struct BenchInferenceCommand: ParsableCommand {
         }
     }
 
-    private func showKernels() {
+    private func showKernels() throws {
         Terminal.output(Machine.current.description)
-        KernelBenchmark.run(threads: inference.threads ?? InferenceOptions.cores) { Terminal.output("\($0)") }
+        try KernelBenchmark.run(threads: inference.threads ?? InferenceOptions.cores) { Terminal.output("\($0)") }
     }
 }
 
