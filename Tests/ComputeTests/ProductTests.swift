@@ -237,6 +237,21 @@ struct ProductTests {
         }
     }
 
+    @Test("find their room on borders of lines, whatever else has worked there", arguments: InstructionSet.supported)
+    func room(_ instructions: InstructionSet) throws {
+        var entropy = Entropy(seed: 18)
+        let backend = CPUBackend(threads: 3, instructions: instructions)
+        let weights = RandomWeights(.q4_1, rows: 160, columns: 64, from: &entropy)
+        let x = randomNumbers(64 * 40, from: &entropy)
+        let expected = try multiply(weights, x, .integers, backend)
+        for length in [1, 7, 12_345, 20_001] {
+            let room = backend.scratch(length: length, shared: length)
+            for thread in 0..<3 { #expect(Int(bitPattern: room.base + thread * room.stride) % 64 == 0) }
+            #expect(Int(bitPattern: room.shared) % 64 == 0 && room.stride >= length)
+            #expect(try multiply(weights, x, .integers, backend) == expected)
+        }
+    }
+
     @Test("of shapes that do not fit are refused, and of none are none")
     func shapes() throws {
         var entropy = Entropy(seed: 16)

@@ -147,6 +147,23 @@ extension InstructionSet {
         }
     }
 
+    /// Numbers in a format that a cache has; `count` fills whole blocks.
+    func encode(
+        _ format: BlockFormat, _ values: UnsafePointer<Float>, count: Int, into target: UnsafeMutableRawPointer
+    ) {
+        #if arch(x86_64)
+        let bytes = target.assumingMemoryBound(to: UInt8.self)
+        switch (self, format) {
+        case (.avx2, .f16), (.avxVNNI, .f16): return compute_avx2_encode_f16(values, count, bytes)
+        case (.avx512, .f16): return compute_avx512_encode_f16(values, count, bytes)
+        case (.avx2, .q8_0), (.avxVNNI, .q8_0): return compute_avx2_encode_q8_0(values, count, bytes)
+        case (.avx512, .q8_0): return compute_avx512_encode_q8_0(values, count, bytes)
+        default: break
+        }
+        #endif
+        format.encode(values, count: count, into: target)
+    }
+
     /// Attention of some tokens in the heads that share keys.
     func attend(_ attention: UnsafePointer<compute_attention>) {
         switch self {

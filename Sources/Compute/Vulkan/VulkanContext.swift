@@ -22,16 +22,18 @@ final class VulkanContext: @unchecked Sendable {
 
     /// Invocations of a subgroup.
     var subgroup: Int { Int(facts.subgroup_size) }
+    /// Memory that a group of invocations shares, in bytes.
+    var sharedBytes: Int { Int(facts.shared_memory) }
     /// Whether activations and weights are read as texels.
     var hasTexels: Bool { kernels == .lanes }
 
     init(
-        _ adapter: VulkanAdapter, kernels: VulkanDevice.Kernels, cacheFolder: String?
+        _ adapter: VulkanAdapter, kernels: VulkanDevice.Kernels, memory: VulkanMemoryTypes, cacheFolder: String?
     ) throws(ComputeError) {
         library = adapter.library
         facts = adapter.facts
         self.kernels = kernels
-        memory = VulkanMemoryTypes(adapter)
+        self.memory = memory
         device = .allocate(capacity: 1)
         device.initialize(to: vulkan_device())
         var facts = adapter.facts

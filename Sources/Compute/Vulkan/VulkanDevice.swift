@@ -15,6 +15,8 @@ public final class VulkanDevice: ComputeDevice {
         public var validates: Bool
         /// For which kind of device kernels are taken; as the device is when `nil`.
         public var kernels: Kernels?
+        /// Whether bytes go to the device and back through copies, even where the host sees its memory.
+        package var hidesMemory = false
 
         /// Options; the best device by default, or that which `DREAMER_VULKAN_DEVICE` selects in the environment.
         public init(
@@ -51,13 +53,14 @@ public final class VulkanDevice: ComputeDevice {
         let library = try VulkanLibrary(validates: options.validates)
         let (adapter, reason) = try VulkanAdapter.choose(options.selection, in: library)
         // Eight invocations of `lanes` share a column, and its weights are rearranged where they lie.
-        let suits = adapter.facts.subgroup_size >= 8 && VulkanMemoryTypes(adapter).isMapped
+        let memory = VulkanMemoryTypes(adapter, hides: options.hidesMemory)
+        let suits = adapter.facts.subgroup_size >= 8 && memory.isMapped
         let kernels = options.kernels ?? (adapter.isProcessor && suits ? .lanes : .subgroups)
         guard kernels == .subgroups || suits else {
             throw ComputeError(
                 .unavailable, "\(adapter.summary): kernels for \(kernels) want subgroups of 8 and memory that is mapped")
         }
-        context = try VulkanContext(adapter, kernels: kernels, cacheFolder: options.cacheFolder)
+        context = try VulkanContext(adapter, kernels: kernels, memory: memory, cacheFolder: options.cacheFolder)
         name = "vulkan, \(adapter.name) (\(adapter.kind), \(adapter.driver)), \(kernels.rawValue)"
         self.reason = reason
         memoryBytes = Int(clamping: adapter.facts.heap)

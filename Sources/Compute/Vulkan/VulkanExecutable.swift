@@ -73,7 +73,7 @@ final class VulkanExecutable: Executable, @unchecked Sendable {
         guard segments.lowerBound >= 0, segments.upperBound <= program.segments.count else {
             throw ComputeError(.shape, "segments \(segments) of \(program.segments.count)")
         }
-        if segments.lowerBound == 0 { try batch.check(options, program: program) }
+        try batch.check(options, program: program)
         if segments.isEmpty { return }
         try whileThere { () throws(ComputeError) in
             try rows.put(batch)

@@ -15,7 +15,8 @@ struct VulkanMemoryTypes {
     /// The most bytes of one allocation.
     let largest: UInt64
 
-    init(_ adapter: VulkanAdapter) {
+    /// - Parameter hides: whether the host is not to see the device's memory, as if they were apart.
+    init(_ adapter: VulkanAdapter, hides: Bool = false) {
         var properties = VkPhysicalDeviceMemoryProperties()
         adapter.library.instance.pointee.GetPhysicalDeviceMemoryProperties?(adapter.handle, &properties)
         func find(_ flags: VkMemoryPropertyFlagBits...) -> Int? {
@@ -25,7 +26,7 @@ struct VulkanMemoryTypes {
         let local = find(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) ?? 0
         var main = local
         var isMapped = false
-        if let visible = find(
+        if !hides, let visible = find(
             VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
         {
             // A small window on a device's memory is no place for weights.

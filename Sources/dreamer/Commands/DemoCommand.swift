@@ -9,7 +9,10 @@ struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo",
         abstract:
-            "Show the main job on this machine: a tracker, a seeder and a fetcher, and a model that travels between them."
+            """
+            Show the main job on this machine: a tracker, a seeder and a fetcher, a model that travels between them, and a \
+            text that the copy writes.
+            """
     )
 
     @Option(help: "The model: a GGUF file or a safetensors folder.")
@@ -77,6 +80,18 @@ struct DemoCommand: AsyncParsableCommand {
         Terminal.output("  copy       \(Units.bytes(bytes)), equal to the original byte for byte")
         Terminal.output("  fetching   \(Units.duration(fetchSeconds)), start of the program included")
         Terminal.output("  everything \(Units.duration(Clock.seconds - begin))")
+        Terminal.output("")
+        try await speak(copy)
+    }
+
+    /// Has the copy answer a question, or, if nobody taught it to answer, go on from a text.
+    private func speak(_ copy: String) async throws {
+        let manifest = try ModelFolder(opening: copy).manifest
+        let isTaught = manifest.json["inference"]?["chatTemplate"]?["file"]?.string != nil
+        let question = "What is the capital of France? Answer in one sentence."
+        try await show(
+            ["generate", copy, "--prompt", question, "--max-tokens", "40", "--seed", "1", "--temperature", "0"]
+                + (isTaught ? ["--chat"] : []))
     }
 
     private func makeModel(in folder: URL) throws -> String {

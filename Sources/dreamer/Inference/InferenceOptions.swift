@@ -53,6 +53,16 @@ struct InferenceOptions: ParsableArguments {
         }
     }
 
+    /// The same options for a program of our own.
+    var arguments: [String] {
+        var words = ["--device", device.rawValue, "--kv-limit", "\(cacheLimit.value)", "--arithmetic", arithmetic.rawValue]
+        if let vulkanDevice { words += ["--vulkan-device", vulkanDevice] }
+        if let threads { words += ["--threads", "\(threads)"] }
+        if let context { words += ["--context", "\(context)"] }
+        if let cacheFormat { words += ["--kv-format", cacheFormat] }
+        return words
+    }
+
     /// What a model is loaded for.
     func modelOptions(sequences: Int = 1, outputs: Int? = nil, profiles: Bool = false) -> ModelOptions {
         var options = ModelOptions(
@@ -70,6 +80,8 @@ struct InferenceOptions: ParsableArguments {
         let processor = CPUDevice(threads: threads ?? Self.cores)
         guard device != .cpu else { return (processor, "as asked for") }
         let isFree = device == .auto && vulkanDevice == nil
+        // Looking for devices of Vulkan loads its drivers, a compiler among them: some 50 MiB and a tenth of a second.
+        if isFree, !Self.hasGraphics { return (processor, "this machine has no graphics device") }
         do {
             let found = try VulkanDevice(.init(selection: vulkanDevice, cacheFolder: Self.cacheFolder))
             if isFree, found.isProcessor {
@@ -96,6 +108,12 @@ struct InferenceOptions: ParsableArguments {
             note("\(device.name) cannot run it: \(error); running on \(processor.name)")
             return (try LanguageModel(folder, on: processor, options: options), processor)
         }
+    }
+
+    /// Whether there is a device that could be faster than the processor: one of the kernel's direct rendering manager,
+    /// NVIDIA's, or the host's under WSL.
+    private static var hasGraphics: Bool {
+        ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"].contains { access($0, F_OK) == 0 }
     }
 
     /// Processors that this program may use (proc(5): `Cpus_allowed`), which may be fewer than the machine has.

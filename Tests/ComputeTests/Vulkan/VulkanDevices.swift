@@ -11,7 +11,10 @@ enum VulkanDevices {
         var devices: [VulkanDevice.Kernels: VulkanDevice] = [:]
         for kernels in VulkanDevice.Kernels.allCases {
             do {
-                let device = try VulkanDevice(.init(validates: true, kernels: kernels))
+                var options = VulkanDevice.Options(validates: true, kernels: kernels)
+                // One of them with memory of its own, as cards have it.
+                options.hidesMemory = kernels == .subgroups
+                let device = try VulkanDevice(options)
                 if !device.validates { print("Vulkan: the validation layer is not installed; nothing is validated") }
                 devices[kernels] = device
             } catch {
