@@ -91,3 +91,47 @@ FUNCTION void NAME(norm)(const float *x, const float *weight, float epsilon, lon
         STORE(output + i, MULTIPLY(MULTIPLY(LOAD(x + i), REPEAT(factor)), LOAD(weight + i)));
     for (; i < count; i++) output[i] = x[i] * factor * weight[i];
 }
+
+// Numbers stored as F16.
+FUNCTION void NAME(encode_f16)(const float *x, long count, uint8_t *output) {
+    long i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm_storeu_si128((__m128i *)(output + 2 * i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), 0));
+    for (; i < count; i++) {
+        const uint16_t half = _cvtss_sh(x[i], 0);
+        __builtin_memcpy(output + 2 * i, &half, 2);
+    }
+}
+
+// Numbers stored as Q8_0, `count` of them in blocks of 32; Encoding.swift says how.
+FUNCTION void NAME(encode_q8_0)(const float *x, long count, uint8_t *output) {
+    for (long i = 0; i < count; i += 32, x += 32, output += 34) {
+        FLOATS v[32 / WIDTH], most = ZERO(), check = ZERO();
+#pragma unroll
+        for (int k = 0; k < 32 / WIDTH; k++) {
+            v[k] = LOAD(x + k * WIDTH);
+            most = LARGER(most, LARGER(v[k], SUBTRACT(ZERO(), v[k])));
+            // Zero times what is not finite is NaN.
+            check = ADD_PRODUCT(check, v[k], ZERO());
+        }
+        const float finite = NAME(total)(check);
+        uint16_t half = finite == 0 ? _cvtss_sh(NAME(largest)(most) / 127, 0) : 0x7E00;
+        const float scale = _cvtsh_ss(half);
+        __builtin_memcpy(output, &half, 2);
+        float quotients[32];
+        // Of an infinite scale, that of numbers which are too large for a half, and of none: zeros.
+        const bool some = finite == 0 && scale > 0 && scale <= 65504.0f;
+#pragma unroll
+        for (int k = 0; k < 32 / WIDTH; k++) {
+            const FLOATS q = SMALLER(LARGER(DIVIDE(v[k], REPEAT(scale)), REPEAT(-127)), REPEAT(127));
+            STORE(quotients + k * WIDTH, some ? q : ZERO());
+        }
+        __m256i words[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) words[k] = _mm256_cvtps_epi32(_mm256_loadu_ps(quotients + 8 * k));
+        const __m256i packed =
+            _mm256_packs_epi16(_mm256_packs_epi32(words[0], words[1]), _mm256_packs_epi32(words[2], words[3]));
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        _mm256_storeu_si256((__m256i *)(output + 2), _mm256_permutevar8x32_epi32(packed, order));
+    }
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of quantised weights with activations stored as bytes, and the making of those. Included once for each width
-// of registers, after Wide.h. A vector holds the same sixteen weights of each of ROWS rows.
+// Products of quantised weights with activations that are integers of two digits, and the making of those. Included once
+// for each width of registers, after Wide.h. A vector holds the same sixteen weights of each of ROWS rows.
 
 // How far ahead of what is multiplied memory is asked for, beyond the rows that follow: some 100 ns at 20 GB/s.
 #define AHEAD 1024
@@ -11,7 +11,7 @@ INLINE void NAME(runs)(
     long column, const uint8_t *next, FLOATS *sums) {
     const long blocks = p->blocks, stride = compute_note_stride(blocks);
     const struct NAME(numbers) numbers = NAME(numbers_of)(format, rows, index, count);
-    const int8_t *x = p->quants + (column * blocks + index) * 32;
+    const int8_t *x = p->digits + (column * blocks + index) * COMPUTE_RUN_BYTES;
     const float *notes = p->notes + column * COMPUTE_LISTS * stride + index;
     const long run = NAME(four_runs)(format) / 4;
     FLOATS scales[4], high_scales[4];
@@ -29,12 +29,13 @@ INLINE void NAME(runs)(
         const struct NAME(quants) w = NAME(quants_of)(format, rows, index, k);
 #pragma unroll
         for (int c = 0; c < columns; c++) {
-            const BYTES low = NAME(same)(x + (c * blocks + k) * 32), high = NAME(same)(x + (c * blocks + k) * 32 + 16);
+            const int8_t *digits = x + (c * blocks + k) * COMPUTE_RUN_BYTES;
+            const struct NAME(digits) low = NAME(digits_at)(digits), high = NAME(digits_at)(digits + 16);
             // Sums of a single column would wait for each other.
             FLOATS *sum = sums + (columns == 1 ? k % 2 : c);
             if (format == COMPUTE_Q6_K) {
-                const FLOATS first = NAME(convert)(NAME(dot)(NAME(zero)(), w.low, low));
-                const FLOATS second = NAME(convert)(NAME(dot)(NAME(zero)(), w.high, high));
+                const FLOATS first = NAME(convert)(NAME(dot)(w.low, low));
+                const FLOATS second = NAME(convert)(NAME(dot)(w.high, high));
                 *sum = NAME(add_product)(*sum, first, NAME(pick)(scales[c], k));
                 *sum = NAME(add_product)(*sum, second, NAME(pick)(high_scales[c], k));
             } else {
@@ -65,17 +66,17 @@ INLINE void NAME(one_column)(int format, const struct compute_product *p, long r
     for (int i = 0; i < ROWS; i++) rows[i] = p->weights + (row + (i < count ? i : count - 1)) * p->row_bytes;
     const uint8_t *next = rows[0] + ROWS * p->row_bytes + AHEAD;
     const long blocks = p->blocks, stride = compute_note_stride(blocks), size = NAME(four_runs)(format) / 4;
-    const int8_t *x = p->quants + column * blocks * 32;
+    const int8_t *x = p->digits + column * blocks * COMPUTE_RUN_BYTES;
     const float *notes = p->notes + column * COMPUTE_LISTS * stride, *pairs = notes + 4 * stride;
     FLOATS sum = NAME(nothing)();
     __m256 two = _mm256_setzero_ps();
     __m128 minimum = _mm_setzero_ps();
-    for (long b = 0; b < blocks; b++, x += 32, next += ROWS * size) {
+    for (long b = 0; b < blocks; b++, x += COMPUTE_RUN_BYTES, next += ROWS * size) {
         // What lies behind the weights is asked for, too: no address is wrong.
 #pragma unroll
         for (long at = 0; at < ROWS * size; at += 64) __builtin_prefetch(next + at, 0, 3);
         const struct NAME(quants) w = NAME(quants_of)(format, rows, b, 0);
-        const BYTES low = NAME(same)(x), high = NAME(same)(x + 16);
+        const struct NAME(digits) low = NAME(digits_at)(x), high = NAME(digits_at)(x + 16);
         const BYTES both = format == COMPUTE_Q8_0 ? NAME(dot_signed)(w.low, low, w.high, high)
                                                   : NAME(dot_both)(w.low, low, w.high, high);
         FLOATS scale;
@@ -174,16 +175,16 @@ FUNCTION void NAME(product)(const struct compute_product *p, long first, long en
     }
 }
 
-// Blocks `first` to before `end`, counted over columns of `blocks` blocks, of which `x` are the first; quants and notes
+// Blocks `first` to before `end`, counted over columns of `blocks` blocks, of which `x` are the first; digits and notes
 // are those of all columns. QuantizedColumns.swift says what they are.
 FUNCTION void NAME(quantize)(
-    const float *x, long first, long end, long blocks, int8_t *all_quants, float *all_notes) {
+    const float *x, long first, long end, long blocks, int8_t *all_digits, float *all_notes) {
     const __m256 sign = _mm256_set1_ps(-0.0f), zero = _mm256_setzero_ps();
     const long stride = compute_note_stride(blocks);
-    int8_t *quants = all_quants + first * 32;
+    int8_t *digits = all_digits + first * COMPUTE_RUN_BYTES;
     float *notes = all_notes + first / blocks * COMPUTE_LISTS * stride;
     long at = first % blocks;
-    for (long b = first; b < end; b++, x += 32, quants += 32) {
+    for (long b = first; b < end; b++, x += 32, digits += COMPUTE_RUN_BYTES) {
         const __m256 v0 = _mm256_loadu_ps(x), v1 = _mm256_loadu_ps(x + 8);
         const __m256 v2 = _mm256_loadu_ps(x + 16), v3 = _mm256_loadu_ps(x + 24);
         // Zero times what is not finite is NaN.
@@ -191,7 +192,8 @@ FUNCTION void NAME(quantize)(
         check = _mm256_fmadd_ps(v2, zero, _mm256_fmadd_ps(v3, zero, check));
         float scale, low, high;
         if (_mm256_movemask_ps(_mm256_cmp_ps(check, check, _CMP_UNORD_Q))) {
-            _mm256_storeu_si256((__m256i *)quants, _mm256_setzero_si256());
+            _mm256_storeu_si256((__m256i *)digits, _mm256_setzero_si256());
+            _mm256_storeu_si256((__m256i *)(digits + 32), _mm256_setzero_si256());
             scale = low = high = __builtin_nanf("");
         } else {
             const __m256 a01 = _mm256_max_ps(_mm256_andnot_ps(sign, v0), _mm256_andnot_ps(sign, v1));
@@ -200,19 +202,26 @@ FUNCTION void NAME(quantize)(
             __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
             m = _mm_max_ps(m, _mm_movehl_ps(m, m));
             const float largest = _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
-            const float quotient = 127.0f / largest;
+            const float quotient = (float)COMPUTE_LARGEST / largest;
             const __m256 inverse = _mm256_set1_ps(quotient <= 3.402823466e38f ? quotient : 0.0f);
             const __m256i q0 = _mm256_cvtps_epi32(_mm256_mul_ps(v0, inverse));
             const __m256i q1 = _mm256_cvtps_epi32(_mm256_mul_ps(v1, inverse));
             const __m256i q2 = _mm256_cvtps_epi32(_mm256_mul_ps(v2, inverse));
             const __m256i q3 = _mm256_cvtps_epi32(_mm256_mul_ps(v3, inverse));
-            const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
+            const __m256i q01 = _mm256_packs_epi32(q0, q1), q23 = _mm256_packs_epi32(q2, q3);
+            const __m256i half = _mm256_set1_epi16(1 << (COMPUTE_DIGIT_BITS - 1));
+            const __m256i upper01 = _mm256_srai_epi16(_mm256_add_epi16(q01, half), COMPUTE_DIGIT_BITS);
+            const __m256i upper23 = _mm256_srai_epi16(_mm256_add_epi16(q23, half), COMPUTE_DIGIT_BITS);
+            const __m256i lower01 = _mm256_sub_epi16(q01, _mm256_slli_epi16(upper01, COMPUTE_DIGIT_BITS));
+            const __m256i lower23 = _mm256_sub_epi16(q23, _mm256_slli_epi16(upper23, COMPUTE_DIGIT_BITS));
+            const __m256i upper = _mm256_packs_epi16(upper01, upper23), lower = _mm256_packs_epi16(lower01, lower23);
             const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            _mm256_storeu_si256((__m256i *)quants, _mm256_permutevar8x32_epi32(packed, order));
+            _mm256_storeu_si256((__m256i *)digits, _mm256_permutevar8x32_epi32(upper, order));
+            _mm256_storeu_si256((__m256i *)(digits + 32), _mm256_permutevar8x32_epi32(lower, order));
             const __m256i both = _mm256_hadd_epi32(_mm256_add_epi32(q0, q1), _mm256_add_epi32(q2, q3));
             __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
             sums = _mm_hadd_epi32(sums, sums);
-            scale = largest / 127.0f;
+            scale = largest / (float)COMPUTE_LARGEST;
             low = scale * (float)_mm_cvtsi128_si32(sums);
             high = scale * (float)_mm_extract_epi32(sums, 1);
         }

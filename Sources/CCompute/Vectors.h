@@ -18,6 +18,11 @@ typedef __m128i NAME(packed);
 #define FLOATS NAME(floats)
 #define PACKED NAME(packed)
 
+// Sixteen activations, the same for each row.
+struct NAME(digits) {
+    BYTES upper, lower;
+};
+
 #if ROWS == 4
 // Sixteen bytes of each row.
 INLINE BYTES NAME(load)(const uint8_t *const *rows, long offset) {
@@ -50,14 +55,10 @@ INLINE FLOATS NAME(of_bits)(BYTES v) { return _mm512_castsi512_ps(v); }
 INLINE BYTES NAME(flip)(BYTES v) { return _mm512_xor_si512(v, _mm512_set1_epi8((char)0x80)); }
 INLINE void NAME(store)(float *p, FLOATS v) { _mm512_storeu_ps(p, v); }
 // Adds products of four neighbouring bytes each; weights are not negative.
-INLINE BYTES NAME(dot)(BYTES sum, BYTES w, BYTES x) { return _mm512_dpbusd_epi32(sum, w, x); }
-INLINE BYTES NAME(dot_both)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
-    return NAME(dot)(NAME(dot)(NAME(zero)(), w, x), high, high_x);
-}
-// The same for signed weights, which are raised by SIGNED_BIAS.
-#define SIGNED_BIAS 128
-INLINE BYTES NAME(dot_signed)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
-    return NAME(dot_both)(NAME(flip)(w), x, NAME(flip)(high), high_x);
+INLINE BYTES NAME(add_bytes)(BYTES sum, BYTES w, BYTES x) { return _mm512_dpbusd_epi32(sum, w, x); }
+// Sums of products with both digits, of 32 bits: none is above 32 * 255 * COMPUTE_LARGEST.
+INLINE BYTES NAME(joined)(BYTES upper, BYTES lower) {
+    return _mm512_add_epi32(_mm512_slli_epi32(upper, COMPUTE_DIGIT_BITS), lower);
 }
 INLINE BYTES NAME(top)(BYTES v) { return _mm512_srai_epi32(v, 24); }
 INLINE FLOATS NAME(convert)(BYTES v) { return _mm512_cvtepi32_ps(v); }
@@ -112,26 +113,17 @@ INLINE FLOATS NAME(of_bits)(BYTES v) { return _mm256_castsi256_ps(v); }
 INLINE BYTES NAME(flip)(BYTES v) { return _mm256_xor_si256(v, _mm256_set1_epi8((char)0x80)); }
 INLINE void NAME(store)(float *p, FLOATS v) { _mm256_storeu_ps(p, v); }
 #if VNNI
-INLINE BYTES NAME(dot)(BYTES sum, BYTES w, BYTES x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
-INLINE BYTES NAME(dot_both)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
-    return NAME(dot)(NAME(dot)(NAME(zero)(), w, x), high, high_x);
+INLINE BYTES NAME(add_bytes)(BYTES sum, BYTES w, BYTES x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
+INLINE BYTES NAME(joined)(BYTES upper, BYTES lower) {
+    return _mm256_add_epi32(_mm256_slli_epi32(upper, COMPUTE_DIGIT_BITS), lower);
 }
 #else
-// No weight is above 63 here: a sum of two products fits 16 bits, and one of four where none is above 31.
-INLINE BYTES NAME(dot)(BYTES sum, BYTES w, BYTES x) {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
-}
-INLINE BYTES NAME(dot_both)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
-    const BYTES pairs = _mm256_add_epi16(_mm256_maddubs_epi16(w, x), _mm256_maddubs_epi16(high, high_x));
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+// Sums of products with both digits, of 16 bits; of neighbouring ones the sums, of 32.
+INLINE BYTES NAME(joined)(BYTES upper, BYTES lower) {
+    const BYTES raised = _mm256_madd_epi16(upper, _mm256_set1_epi16(1 << COMPUTE_DIGIT_BITS));
+    return _mm256_add_epi32(raised, _mm256_madd_epi16(lower, _mm256_set1_epi16(1)));
 }
 #endif
-// The weight's sign goes to the activation, which is never -128: 128 * 127 * 2 fits 16 bits.
-#define SIGNED_BIAS 0
-INLINE BYTES NAME(dot_signed)(BYTES w, BYTES x, BYTES high, BYTES high_x) {
-    const BYTES first = NAME(dot)(NAME(zero)(), _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-    return NAME(dot)(first, _mm256_abs_epi8(high), _mm256_sign_epi8(high_x, high));
-}
 INLINE BYTES NAME(top)(BYTES v) { return _mm256_srai_epi32(v, 24); }
 INLINE FLOATS NAME(convert)(BYTES v) { return _mm256_cvtepi32_ps(v); }
 INLINE FLOATS NAME(widen)(PACKED v) { return _mm256_cvtph_ps(v); }
@@ -153,6 +145,53 @@ INLINE __m128 NAME(gather)(FLOATS v) {
     v = _mm256_add_ps(v, _mm256_permute_ps(v, 0x4E));
     const __m256i order = _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4);
     return _mm256_castps256_ps128(_mm256_permutevar8x32_ps(v, order));
+}
+#endif
+
+// Sixteen activations of a run: those whose upper digits begin at x, and their lower ones.
+INLINE struct NAME(digits) NAME(digits_at)(const int8_t *x) {
+    const struct NAME(digits) digits = {NAME(same)(x), NAME(same)(x + COMPUTE_RUN_BYTES / 2)};
+    return digits;
+}
+
+// Sums of products of four neighbouring weights each with activations; weights are not negative. Of AVX2 alone: none is
+// above 63, so that a sum of two products fits 16 bits, or 31 where there are four.
+#if VNNI
+INLINE BYTES NAME(dot)(BYTES w, struct NAME(digits) x) {
+    const BYTES zero = NAME(zero)();
+    return NAME(joined)(NAME(add_bytes)(zero, w, x.upper), NAME(add_bytes)(zero, w, x.lower));
+}
+INLINE BYTES NAME(dot_both)(BYTES w, struct NAME(digits) x, BYTES high, struct NAME(digits) high_x) {
+    const BYTES zero = NAME(zero)();
+    const BYTES upper = NAME(add_bytes)(NAME(add_bytes)(zero, w, x.upper), high, high_x.upper);
+    return NAME(joined)(upper, NAME(add_bytes)(NAME(add_bytes)(zero, w, x.lower), high, high_x.lower));
+}
+#else
+INLINE BYTES NAME(dot)(BYTES w, struct NAME(digits) x) {
+    return NAME(joined)(_mm256_maddubs_epi16(w, x.upper), _mm256_maddubs_epi16(w, x.lower));
+}
+INLINE BYTES NAME(dot_both)(BYTES w, struct NAME(digits) x, BYTES high, struct NAME(digits) high_x) {
+    const BYTES upper = _mm256_add_epi16(_mm256_maddubs_epi16(w, x.upper), _mm256_maddubs_epi16(high, high_x.upper));
+    const BYTES lower = _mm256_add_epi16(_mm256_maddubs_epi16(w, x.lower), _mm256_maddubs_epi16(high, high_x.lower));
+    return NAME(joined)(upper, lower);
+}
+#endif
+
+// The same for signed weights, which are raised by SIGNED_BIAS.
+#if ROWS == 4
+#define SIGNED_BIAS 128
+INLINE BYTES NAME(dot_signed)(BYTES w, struct NAME(digits) x, BYTES high, struct NAME(digits) high_x) {
+    return NAME(dot_both)(NAME(flip)(w), x, NAME(flip)(high), high_x);
+}
+#else
+// The weight's sign goes to the activation's digits, which are never -128: 128 * 127 * 2 fits 16 bits.
+#define SIGNED_BIAS 0
+INLINE BYTES NAME(dot_moved)(BYTES w, struct NAME(digits) x) {
+    const struct NAME(digits) moved = {_mm256_sign_epi8(x.upper, w), _mm256_sign_epi8(x.lower, w)};
+    return NAME(dot)(_mm256_abs_epi8(w), moved);
+}
+INLINE BYTES NAME(dot_signed)(BYTES w, struct NAME(digits) x, BYTES high, struct NAME(digits) high_x) {
+    return _mm256_add_epi32(NAME(dot_moved)(w, x), NAME(dot_moved)(high, high_x));
 }
 #endif
 

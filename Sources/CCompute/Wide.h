@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with many columns: a row in each lane of 32 bits, of WIDE rows at a time. Their weights are first written out in
 // that order, as bytes that are not negative, to memory that stays near; then each instruction multiplies four weights of
-// each row with the same four activations, and no lanes need to be added up. Included once for each width of registers,
+// each row with the same digit of four activations, and no lanes need to be added up. Included once for each width of registers,
 // after Blocks.h.
 
 #define WIDE (4 * ROWS)
@@ -90,42 +90,51 @@ INLINE void NAME(widen_rows)(int format, const struct compute_product *p, long r
 
 // Products of `count` times four weights of each row, whose quants have so many bits, and activations.
 INLINE BYTES NAME(wide_dot)(int bits, int count, const BYTES *w, const int8_t *x) {
-    BYTES sum = NAME(zero)();
-#if ROWS == 4 || VNNI
+    const int8_t *y = x + COMPUTE_RUN_BYTES / 2;
+#if VNNI
+    BYTES upper = NAME(zero)(), lower = upper;
     (void)bits;
 #pragma unroll
-    for (int j = 0; j < count; j++) sum = NAME(dot)(sum, w[j], NAME(repeat_word)(NAME(word)(x + 4 * j)));
+    for (int j = 0; j < count; j++) {
+        upper = NAME(add_bytes)(upper, w[j], NAME(repeat_word)(NAME(word)(x + 4 * j)));
+        lower = NAME(add_bytes)(lower, w[j], NAME(repeat_word)(NAME(word)(y + 4 * j)));
+    }
+    return NAME(joined)(upper, lower);
 #else
+    BYTES sum = NAME(zero)();
     // So many sums of two products fit 16 bits: 8 * 2 * 15 * 127, 4 * 2 * 31 * 127, 2 * 2 * 63 * 127.
     const int together = bits == 4 ? 8 : bits == 5 ? 4 : 2;
 #pragma unroll
     for (int j = 0; j < count; j += together) {
-        BYTES pairs = _mm256_maddubs_epi16(w[j], NAME(repeat_word)(NAME(word)(x + 4 * j)));
+        BYTES upper = _mm256_maddubs_epi16(w[j], NAME(repeat_word)(NAME(word)(x + 4 * j)));
+        BYTES lower = _mm256_maddubs_epi16(w[j], NAME(repeat_word)(NAME(word)(y + 4 * j)));
 #pragma unroll
-        for (int k = j + 1; k < j + together; k++)
-            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w[k], NAME(repeat_word)(NAME(word)(x + 4 * k))));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        for (int k = j + 1; k < j + together; k++) {
+            upper = _mm256_add_epi16(upper, _mm256_maddubs_epi16(w[k], NAME(repeat_word)(NAME(word)(x + 4 * k))));
+            lower = _mm256_add_epi16(lower, _mm256_maddubs_epi16(w[k], NAME(repeat_word)(NAME(word)(y + 4 * k))));
+        }
+        sum = _mm256_add_epi32(sum, NAME(joined)(upper, lower));
     }
-#endif
     return sum;
+#endif
 }
 
 // WIDE rows by `columns` columns, a constant. With quants of six bits halves of runs have scales of their own.
 INLINE void NAME(wide_tile)(int bits, int columns, const struct compute_product *p, long row, long column) {
     const struct NAME(wide) *weights = (const struct NAME(wide) *)p->scratch;
     const long blocks = p->blocks, stride = compute_note_stride(blocks);
-    const int8_t *x = p->quants + column * blocks * 32;
+    const int8_t *x = p->digits + column * blocks * COMPUTE_RUN_BYTES;
     const float *notes = p->notes + column * COMPUTE_LISTS * stride;
     FLOATS sums[16];
 #pragma unroll
     for (int c = 0; c < columns; c++) sums[c] = NAME(nothing)();
-    for (long b = 0; b < blocks; b++, weights++, x += 32, notes++) {
+    for (long b = 0; b < blocks; b++, weights++, x += COMPUTE_RUN_BYTES, notes++) {
         BYTES w[8];
 #pragma unroll
         for (int j = 0; j < 8; j++) w[j] = weights->quants[j];
 #pragma unroll
         for (int c = 0; c < columns; c++) {
-            const int8_t *of = x + c * blocks * 32;
+            const int8_t *of = x + c * blocks * COMPUTE_RUN_BYTES;
             const float *note = notes + c * COMPUTE_LISTS * stride;
             const FLOATS scale = NAME(repeat)(note[0]);
             FLOATS sum = sums[c];

@@ -18,9 +18,15 @@ enum compute_format {
     COMPUTE_Q6_K = 9,
 };
 
-// What belongs to runs of 32 activations that are stored as bytes: for each column six lists of as many numbers as it has
-// runs, rounded up to a multiple of four and filled up with zeros. They are the scales; the sums of the bytes times the
-// scale, of all 32, of the first sixteen, of the last sixteen; and, twice as long, the scales and sums of all in turn.
+// Activations are integers of two digits that are signed bytes: 128 * upper + lower, with lower ones from -64 to 63 and
+// upper ones from -127 to 127. A run of 32 is its 32 upper digits, and then its lower ones.
+#define COMPUTE_DIGIT_BITS 7
+#define COMPUTE_LARGEST (127 << COMPUTE_DIGIT_BITS)
+#define COMPUTE_RUN_BYTES 64
+
+// What belongs to runs of 32 activations: for each column six lists of as many numbers as it has runs, rounded up to a
+// multiple of four and filled up with zeros. They are the scales; the sums of the integers times the scale, of all 32, of
+// the first sixteen, of the last sixteen; and, twice as long, the scales and sums of all in turn.
 #define COMPUTE_LISTS 6
 
 static inline long compute_note_stride(long blocks) { return (blocks + 3) / 4 * 4; }
@@ -44,7 +50,7 @@ struct compute_product {
     const uint8_t *weights;
     long row_bytes;
     long blocks;  // of 32 weights, in a row
-    const int8_t *quants;  // columns one after the other, 32 * blocks each
+    const int8_t *digits;  // columns one after the other, COMPUTE_RUN_BYTES * blocks each
     const float *notes;    // columns one after the other, COMPUTE_LISTS lists each
     long columns;
     float *output;

@@ -2,6 +2,7 @@
 import Foundation
 import TestSupport
 import Testing
+import Wire
 
 @testable import Compute
 
@@ -155,6 +156,28 @@ struct BlockFormatTests {
                     return
                 }
             }
+        }
+    }
+
+    @Test("what a cache stores does not depend on the instructions", arguments: InstructionSet.supported)
+    func encoding(_ instructions: InstructionSet) {
+        var entropy = Entropy(seed: 50)
+        var x = randomNumbers(32 * 12, from: &entropy)
+        let factors: [Float] = [0, 1e-37, 1e-30, 1e-9, 1e-6, 0x1p-17, 60_000, 1e6, 8e6, 1e30]
+        for (block, factor) in factors.enumerated() {
+            for i in 0..<32 { x[block * 32 + i] *= factor }
+        }
+        x[10 * 32 + 3] = .nan
+        x[11 * 32 + 20] = -.infinity
+        for format in BlockFormat.allCases where format.isEncodable {
+            let size = format.byteCount(of: x.count) ?? 0
+            var expected = [UInt8](repeating: 0xAA, count: size)
+            var found = expected
+            expected.withUnsafeMutableBytes { if let p = $0.baseAddress { format.encode(x, count: x.count, into: p) } }
+            found.withUnsafeMutableBytes {
+                if let p = $0.baseAddress { instructions.encode(format, x, count: x.count, into: p) }
+            }
+            #expect(found == expected)
         }
     }
 

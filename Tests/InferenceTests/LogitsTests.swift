@@ -44,11 +44,11 @@ struct LogitsTests {
         #expect(comparison.otherFirst == 0)
     }
 
-    @Test("bytes and halves stay within a divergence of 0.01, with the same first token where it is sure")
+    @Test("integers and halves stay within a divergence of 0.01, with the same first token where it is sure")
     func fast() throws {
         let options = ModelOptions(context: 256, batch: 32)
         let comparison = try compare(CPUDevice(threads: 2), options, prompts: 0..<7)
-        print("cpu, bytes and F16:", comparison)
+        print("cpu, integers and F16:", comparison)
         #expect(comparison.largestDivergence < 0.01)
         #expect(comparison.otherFirst == 0)
     }

@@ -2,11 +2,12 @@
 
 internal import CCompute
 
-/// Columns of activations as bytes: 32 at a time share a scale, so that products with quantised weights are products of
-/// small integers. Memory for the largest use is taken once.
+/// Columns of activations as integers of fifteen bits: 32 at a time share a scale, so that products with quantised weights
+/// are products of small integers. Memory for the largest use is taken once.
 ///
-/// A value is `scale · byte`, with bytes from −127 to 127; the scale of 32 values is the largest of their magnitudes
-/// divided by 127. An infinity or NaN among them makes the scale NaN, and with it every product.
+/// A value is `scale · (128 · upper + lower)`, with digits that are signed bytes: instructions multiply those, and so
+/// products are taken with each and put together. The scale of 32 values is the largest of their magnitudes divided by
+/// 127 · 128. An infinity or NaN among them makes the scale NaN, and with it every product.
 public final class QuantizedColumns: @unchecked Sendable {
     // Unchecked: one caller at a time writes, and only between products that read.
 
@@ -17,23 +18,25 @@ public final class QuantizedColumns: @unchecked Sendable {
     /// How many columns there are.
     public private(set) var count = 0
 
-    let quants: UnsafeMutablePointer<Int8>
-    /// What belongs to the bytes: for each column COMPUTE_LISTS lists, which shim.h describes.
+    /// Of each 32 values the upper digits, then the lower ones.
+    let digits: UnsafeMutablePointer<Int8>
+    /// What belongs to the digits: for each column COMPUTE_LISTS lists, which shim.h describes.
     private(set) var notes: UnsafeMutablePointer<Float>
     private var noteCapacity: Int
 
     /// Room for so many values.
     public init(capacity: Int) {
-        self.capacity = max(0, capacity) + 31 & ~31
-        quants = UnsafeMutableRawPointer.allocate(byteCount: self.capacity, alignment: 64)
-            .bindMemory(to: Int8.self, capacity: self.capacity)
+        self.capacity = (max(0, capacity) + 31) & ~31
+        let bytes = self.capacity / 32 * Int(COMPUTE_RUN_BYTES)
+        digits = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+            .bindMemory(to: Int8.self, capacity: bytes)
         // Columns of a few blocks need more: prepare() sees.
         noteCapacity = self.capacity / 32 * Int(COMPUTE_LISTS)
         notes = .allocate(capacity: noteCapacity)
     }
 
     deinit {
-        quants.deallocate()
+        digits.deallocate()
         notes.deallocate()
     }
 
@@ -76,8 +79,8 @@ public final class QuantizedColumns: @unchecked Sendable {
         case .portable: fill(values, blocks: blocks)
         #if arch(x86_64)
         case .avx2, .avxVNNI:
-            compute_avx2_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, quants, notes)
-        case .avx512: compute_avx512_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, quants, notes)
+            compute_avx2_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, digits, notes)
+        case .avx512: compute_avx512_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, digits, notes)
         #endif
         }
     }
@@ -90,18 +93,28 @@ public final class QuantizedColumns: @unchecked Sendable {
             let low = source.loadUnaligned(as: SIMD16<Float>.self)
             let high = source.loadUnaligned(fromByteOffset: 64, as: SIMD16<Float>.self)
             let result = Self.quantized(low, high)
-            let target = UnsafeMutableRawPointer(quants + block * 32)
-            target.storeBytes(of: result.first, as: SIMD16<Int8>.self)
-            target.storeBytes(of: result.second, toByteOffset: 16, as: SIMD16<Int8>.self)
+            store(result.first, at: block * Int(COMPUTE_RUN_BYTES))
+            store(result.second, at: block * Int(COMPUTE_RUN_BYTES) + 16)
             let list = notes + block / each * Int(COMPUTE_LISTS) * stride
             compute_set_note(list, stride, block % each, result.scale, result.lowSum, result.highSum)
             if block % each == each - 1 { compute_end_notes(list, stride, each) }
         }
     }
 
+    /// Both digits of sixteen integers.
+    @inline(__always)
+    private func store(_ integers: SIMD16<Int32>, at offset: Int) {
+        let upper = (integers &+ (1 << (COMPUTE_DIGIT_BITS - 1))) &>> COMPUTE_DIGIT_BITS
+        let lower = integers &- upper &<< COMPUTE_DIGIT_BITS
+        let target = UnsafeMutableRawPointer(digits + offset)
+        target.storeBytes(of: SIMD16(truncatingIfNeeded: upper), as: SIMD16<Int8>.self)
+        target.storeBytes(
+            of: SIMD16(truncatingIfNeeded: lower), toByteOffset: Int(COMPUTE_RUN_BYTES) / 2, as: SIMD16<Int8>.self)
+    }
+
     private struct Block {
-        var first = SIMD16<Int8>()
-        var second = SIMD16<Int8>()
+        var first = SIMD16<Int32>()
+        var second = SIMD16<Int32>()
         var scale = Float.nan
         var lowSum = Float.nan
         var highSum = Float.nan
@@ -116,12 +129,13 @@ public final class QuantizedColumns: @unchecked Sendable {
         // Zero times what is finite is zero; anything else is not.
         let finite = ((low * 0) + (high * 0)).sum() == 0
         guard finite, largest.isFinite else { return Block() }
-        let scale = largest / 127
-        let inverse = largest == 0 || !(127 / largest).isFinite ? 0 : 127 / largest
+        let scale = largest / Float(COMPUTE_LARGEST)
+        let quotient = Float(COMPUTE_LARGEST) / largest
+        let inverse = quotient.isFinite ? quotient : 0
         let first = Self.rounded(low * inverse)
         let second = Self.rounded(high * inverse)
         return Block(
-            first: SIMD16(truncatingIfNeeded: first), second: SIMD16(truncatingIfNeeded: second), scale: scale,
+            first: first, second: second, scale: scale,
             lowSum: scale * Float(first.wrappedSum()), highSum: scale * Float(second.wrappedSum()))
     }
 
@@ -133,9 +147,15 @@ public final class QuantizedColumns: @unchecked Sendable {
         return bits &- SIMD16(repeating: Int32(bitPattern: magic.bitPattern))
     }
 
+    /// An integer of a column.
+    package func integer(_ index: Int, ofColumn column: Int) -> Int {
+        let run = digits + (column * length + index) / 32 * Int(COMPUTE_RUN_BYTES) + index % 32
+        return Int(run[0]) << Int(COMPUTE_DIGIT_BITS) + Int(run[Int(COMPUTE_RUN_BYTES) / 2])
+    }
+
     /// What a column stands for, to be compared with.
     package func values(ofColumn column: Int) -> [Float] {
         let list = notes + column * Int(COMPUTE_LISTS) * compute_note_stride(length / 32)
-        return (0..<length).map { i in Float(quants[column * length + i]) * list[i / 32] }
+        return (0..<length).map { i in Float(integer(i, ofColumn: column)) * list[i / 32] }
     }
 }

@@ -39,9 +39,9 @@ extension CPUBackend {
         var job = ProductJob(
             products: base, count: products.count, values: values, length: length, columns: count,
             instructions: instructions)
-        if quantizes && precision == .bytes {
+        if quantizes && precision == .integers {
             let columns = try quantize(values, length: length, count: count)
-            job.quants = UnsafePointer(columns.quants)
+            job.digits = UnsafePointer(columns.digits)
             job.notes = UnsafePointer(columns.notes)
         }
         let room = scratch(length: job.scratchLength)

@@ -41,7 +41,7 @@ public final class CPUBackend: @unchecked Sendable {
     func scratch(
         length: Int, shared: Int = 0
     ) -> (base: UnsafeMutablePointer<Float>, stride: Int, shared: UnsafeMutablePointer<Float>) {
-        let stride = length + 31 & ~15
+        let stride = (length + 31) & ~15
         if stride > scratchLength || shared > scratchShared {
             scratch.deallocate()
             scratchLength = max(stride, scratchLength)

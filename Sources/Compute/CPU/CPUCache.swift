@@ -1,42 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Keys and values of a layer: for each sequence and position a row of all heads, first all keys, then all values. The
-/// system gives memory for what is written to.
+/// Keys and values of a layer: for each sequence and head a row for each position, first all keys, then all values, since
+/// attention reads a head's rows one after the other. The system gives memory for what is written to.
 struct CPUCache {
     private let shape: CacheShape
     private let format: BlockFormat
+    private let instructions: InstructionSet
     private let sequences: Int
     private let positions: Int
-    /// Bytes of the keys, or the values, of a position.
+    private let heads: Int
+    /// Bytes of the keys, or the values, of a position in a head.
     private let rowBytes: Int
-    private let headBytes: Int
     private let base: UnsafeMutableRawPointer
     /// Bytes of all keys: where the values begin.
     private let half: Int
 
-    init(_ shape: CacheShape, options: ExecutionOptions) {
+    init(_ shape: CacheShape, options: ExecutionOptions, instructions: InstructionSet) {
         self.shape = shape
+        self.instructions = instructions
         format = options.cacheFormat
         sequences = options.sequences
         positions = options.positions
-        rowBytes = format.byteCount(of: shape.rowLength) ?? 0
-        headBytes = format.byteCount(of: shape.headLength) ?? 0
-        half = rowBytes * positions * sequences
+        heads = shape.rowLength / max(1, shape.headLength)
+        rowBytes = format.byteCount(of: shape.headLength) ?? 0
+        half = rowBytes * heads * positions * sequences
         base = .allocate(byteCount: 2 * half, alignment: 64)
     }
 
     func deallocate() { base.deallocate() }
 
-    private func keys(_ sequence: Int, _ position: Int) -> UnsafeMutableRawPointer {
-        base + (sequence * positions + position) * rowBytes
+    private func keys(_ sequence: Int, head: Int, _ position: Int) -> UnsafeMutableRawPointer {
+        base + ((sequence * heads + head) * positions + position) * rowBytes
     }
 
     func store(keys: UnsafePointer<Float>, values: UnsafePointer<Float>, _ batch: Batch) {
-        let length = shape.rowLength
+        let length = shape.headLength
         for index in 0..<batch.count {
-            let row = self.keys(Int(batch.sequences[index]), Int(batch.positions[index]))
-            format.encode(keys + index * length, count: length, into: row)
-            format.encode(values + index * length, count: length, into: row + half)
+            let sequence = Int(batch.sequences[index])
+            let position = Int(batch.positions[index])
+            for head in 0..<heads {
+                let row = self.keys(sequence, head: head, position)
+                let offset = index * shape.rowLength + head * length
+                instructions.encode(format, keys + offset, count: length, into: row)
+                instructions.encode(format, values + offset, count: length, into: row + half)
+            }
         }
     }
 
@@ -44,34 +51,49 @@ struct CPUCache {
     func rows(
         ofSequence sequence: Int, count: Int, shape: AttentionShape
     ) throws(ComputeError) -> (keys: CachedRows, values: CachedRows) {
+        let bytes = ((heads - 1) * positions + count) * rowBytes
         func rows(_ start: UnsafeMutableRawPointer) throws(ComputeError) -> CachedRows {
             try CachedRows(
-                UnsafeRawBufferPointer(start: start, count: count * rowBytes), format: format, shape: shape,
-                rowStride: rowBytes, headStride: headBytes, count: count)
+                UnsafeRawBufferPointer(start: start, count: bytes), format: format, shape: shape, rowStride: rowBytes,
+                headStride: positions * rowBytes, count: count)
         }
-        let start = keys(sequence, 0)
+        let start = keys(sequence, head: 0, 0)
         return (try rows(start), try rows(start + half))
     }
 
+    /// The keys of each position, head after head, then the values.
     func read(sequence: Int, positions: Range<Int>) throws(ComputeError) -> [UInt8] {
         try check(sequence, positions)
-        let count = positions.count * rowBytes
-        let start = keys(sequence, positions.lowerBound)
-        return Array(UnsafeRawBufferPointer(start: start, count: count))
-            + Array(UnsafeRawBufferPointer(start: start + half, count: count))
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(2 * positions.count * heads * rowBytes)
+        for offset in [0, half] {
+            for position in positions {
+                for head in 0..<heads {
+                    let row = keys(sequence, head: head, position) + offset
+                    bytes.append(contentsOf: UnsafeRawBufferPointer(start: row, count: rowBytes))
+                }
+            }
+        }
+        return bytes
     }
 
     func write(sequence: Int, positions: Range<Int>, _ bytes: Span<UInt8>) throws(ComputeError) {
         try check(sequence, positions)
-        let count = positions.count * rowBytes
+        let count = positions.count * heads * rowBytes
         guard bytes.count == 2 * count else {
-            throw ComputeError(.shape, "\(bytes.count) bytes for \(positions.count) positions of \(2 * rowBytes)")
+            throw ComputeError(
+                .shape, "\(bytes.count) bytes for \(positions.count) positions of \(2 * heads * rowBytes)")
         }
-        let start = keys(sequence, positions.lowerBound)
         bytes.withUnsafeBytes { bytes in
-            guard let source = bytes.baseAddress, count > 0 else { return }
-            start.copyMemory(from: source, byteCount: count)
-            (start + half).copyMemory(from: source + count, byteCount: count)
+            guard var source = bytes.baseAddress else { return }
+            for offset in [0, half] {
+                for position in positions {
+                    for head in 0..<heads {
+                        (keys(sequence, head: head, position) + offset).copyMemory(from: source, byteCount: rowBytes)
+                        source += rowBytes
+                    }
+                }
+            }
         }
     }
 

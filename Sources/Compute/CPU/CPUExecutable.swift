@@ -43,7 +43,7 @@ final class CPUExecutable: Executable, @unchecked Sendable {
         activations = program.activations.map {
             .allocate(capacity: $0.length * ($0.rows == .tokens ? options.tokens : options.outputs))
         }
-        caches = program.caches.map { CPUCache($0, options: options) }
+        caches = program.caches.map { CPUCache($0, options: options, instructions: backend.instructions) }
     }
 
     deinit {

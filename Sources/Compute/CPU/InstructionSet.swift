@@ -39,7 +39,7 @@ public enum InstructionSet: String, CaseIterable, Sendable {
 
 /// Kernels over rows, for one thread. Nothing is checked here: callers have.
 extension InstructionSet {
-    /// Rows of quantised weights by columns of bytes.
+    /// Rows of quantised weights by columns of integers.
     func multiply(_ product: UnsafePointer<compute_product>, format: BlockFormat, rows: Range<Int>) {
         switch self {
         case .portable: Portable.multiply(product.pointee, format: format, rows: rows)
@@ -145,6 +145,23 @@ extension InstructionSet {
         case .avx512: compute_avx512_norm(x, weight, epsilon, count, output)
         #endif
         }
+    }
+
+    /// Numbers in a format that a cache has; `count` fills whole blocks.
+    func encode(
+        _ format: BlockFormat, _ values: UnsafePointer<Float>, count: Int, into target: UnsafeMutableRawPointer
+    ) {
+        #if arch(x86_64)
+        let bytes = target.assumingMemoryBound(to: UInt8.self)
+        switch (self, format) {
+        case (.avx2, .f16), (.avxVNNI, .f16): return compute_avx2_encode_f16(values, count, bytes)
+        case (.avx512, .f16): return compute_avx512_encode_f16(values, count, bytes)
+        case (.avx2, .q8_0), (.avxVNNI, .q8_0): return compute_avx2_encode_q8_0(values, count, bytes)
+        case (.avx512, .q8_0): return compute_avx512_encode_q8_0(values, count, bytes)
+        default: break
+        }
+        #endif
+        format.encode(values, count: count, into: target)
     }
 
     /// Attention of some tokens in the heads that share keys.

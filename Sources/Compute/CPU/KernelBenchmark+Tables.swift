@@ -16,12 +16,12 @@ extension KernelBenchmark {
             benchmark.rows = rows
             benchmark.rowLength = length
             for columns in [1, 128] {
-                report(try benchmark.measure(.q4_1, .bytes, backend: backend, columns: columns))
+                report(try benchmark.measure(.q4_1, .integers, backend: backend, columns: columns))
             }
         }
         benchmark.rows = 49_152
         benchmark.rowLength = 576
-        report(try benchmark.measure(.q8_0, .bytes, backend: backend, columns: 1))
+        report(try benchmark.measure(.q8_0, .integers, backend: backend, columns: 1))
         let shape = try AttentionShape(heads: 9, keyValueHeads: 3, headLength: 64)
         for format in [BlockFormat.f32, .f16, .q8_0] {
             for (first, count) in [(511, 1), (4095, 1), (0, 512)] {
@@ -33,7 +33,7 @@ extension KernelBenchmark {
         benchmark.rowLength = 1536
         for format in BlockFormat.allCases where format.isQuantized {
             for columns in [1, 4, 128] {
-                report(try benchmark.measure(format, .bytes, backend: backend, columns: columns))
+                report(try benchmark.measure(format, .integers, backend: backend, columns: columns))
             }
         }
         for format in BlockFormat.allCases {

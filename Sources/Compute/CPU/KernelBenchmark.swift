@@ -149,7 +149,7 @@ public struct KernelBenchmark: Sendable {
 
         init(byteCount: Int) {
             let page = 2 << 20
-            bytes = .allocate(byteCount: byteCount + page - 1 & ~(page - 1), alignment: page)
+            bytes = .allocate(byteCount: (byteCount + page - 1) & ~(page - 1), alignment: page)
             madvise(bytes.baseAddress, bytes.count, MADV_HUGEPAGE)
             for i in bytes.indices { bytes[i] = UInt8(truncatingIfNeeded: i &* 37 &+ i >> 8) & 0x3F }
         }

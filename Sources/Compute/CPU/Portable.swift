@@ -4,7 +4,7 @@ internal import CCompute
 
 /// Kernels over rows in Swift's own vectors.
 enum Portable {
-    /// Rows of quantised weights by columns of bytes: `Σ scale · scale' · Σ q·q' + minimum · Σ values`, over runs of
+    /// Rows of quantised weights by columns of integers: `Σ scale · scale' · Σ q·q' + minimum · Σ values`, over runs of
     /// sixteen.
     static func multiply(_ product: compute_product, format: BlockFormat, rows: Range<Int>) {
         let blocks = product.blocks
@@ -15,15 +15,22 @@ enum Portable {
             for index in 0..<blocks {
                 let block = QuantizedBlock(format, weights, index: index)
                 for column in 0..<product.columns {
-                    let x = UnsafeRawPointer(product.quants + (column * blocks + index) * 32)
+                    let x = UnsafeRawPointer(product.digits + (column * blocks + index) * Int(COMPUTE_RUN_BYTES))
                     let notes = product.notes + column * Int(COMPUTE_LISTS) * stride + index
-                    let low = dot(block.quants.lowHalf, x.loadUnaligned(as: SIMD16<Int8>.self))
-                    let high = dot(block.quants.highHalf, x.loadUnaligned(fromByteOffset: 16, as: SIMD16<Int8>.self))
+                    let low = dot(block.quants.lowHalf, x)
+                    let high = dot(block.quants.highHalf, x + 16)
                     let sum = notes[0] * (block.scales.0 * Float(low) + block.scales.1 * Float(high))
                     product.output[column * product.output_stride + row] += sum + block.minimum * notes[stride]
                 }
             }
         }
+    }
+
+    /// Sixteen weights by as many activations, whose upper digits begin at `x`.
+    @inline(__always)
+    private static func dot(_ weights: SIMD16<Int8>, _ x: UnsafeRawPointer) -> Int32 {
+        let lower = x.loadUnaligned(fromByteOffset: Int(COMPUTE_RUN_BYTES) / 2, as: SIMD16<Int8>.self)
+        return dot(weights, x.loadUnaligned(as: SIMD16<Int8>.self)) << COMPUTE_DIGIT_BITS + dot(weights, lower)
     }
 
     /// 127 · 128 fits 16 bits, sums of it do not.

@@ -4,6 +4,6 @@
 public enum Precision: String, CaseIterable, Sendable {
     /// Weights become single-precision numbers, and activations are that: differences to a reference are of rounding.
     case single
-    /// Activations become bytes, 32 with a scale: several times as fast, with the error that eight bits have.
-    case bytes
+    /// Activations become integers of fifteen bits, 32 with a scale: several times as fast, and nearly as exact.
+    case integers
 }

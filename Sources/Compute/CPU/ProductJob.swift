@@ -11,7 +11,7 @@ struct ProductJob {
     let length: Int
     let columns: Int
     let instructions: InstructionSet
-    var quants: UnsafePointer<Int8>?
+    var digits: UnsafePointer<Int8>?
     var notes: UnsafePointer<Float>?
     var scratch: UnsafeMutablePointer<Float>?
     var scratchStride = 0
@@ -46,7 +46,7 @@ struct ProductJob {
 
     /// Numbers of scratch that a thread needs: some rows as single-precision numbers, or what the kernels want.
     var scratchLength: Int {
-        if quants != nil && columns > 1 { return max(compute_scratch(length / 32) / 4, 4 * (length + 16)) }
+        if digits != nil && columns > 1 { return max(compute_scratch(length / 32) / 4, 4 * (length + 16)) }
         return columns > 1 ? 4 * (length + 16) : 0
     }
 
@@ -117,8 +117,8 @@ struct ProductJob {
         let product = products[index]
         let matrix = product.matrix
         let scratch = scratch.map { $0 + part * scratchStride }
-        if matrix.format.isQuantized, let quants, let notes {
-            multiplyBytes(product, rows, quants, notes, scratch)
+        if matrix.format.isQuantized, let digits, let notes {
+            multiplyIntegers(product, rows, digits, notes, scratch)
         } else if columns == 1 {
             instructions.products(
                 matrix.format, matrix.base + rows.lowerBound * matrix.rowBytes, stride: matrix.rowBytes,
@@ -128,8 +128,8 @@ struct ProductJob {
         }
     }
 
-    private func multiplyBytes(
-        _ product: MatrixProduct, _ rows: Range<Int>, _ quants: UnsafePointer<Int8>, _ notes: UnsafePointer<Float>,
+    private func multiplyIntegers(
+        _ product: MatrixProduct, _ rows: Range<Int>, _ digits: UnsafePointer<Int8>, _ notes: UnsafePointer<Float>,
         _ scratch: UnsafeMutablePointer<Float>?
     ) {
         let blocks = length / 32
@@ -139,8 +139,8 @@ struct ProductJob {
             let count = min(Self.columnsAtATime, columns - first)
             var piece = compute_product(
                 weights: product.matrix.base.assumingMemoryBound(to: UInt8.self),
-                row_bytes: product.matrix.rowBytes, blocks: blocks, quants: quants + first * length,
-                notes: notes + first * noteStride, columns: count, output: product.output + first * product.stride,
+                row_bytes: product.matrix.rowBytes, blocks: blocks,
+                digits: digits + first * blocks * Int(COMPUTE_RUN_BYTES), notes: notes + first * noteStride, columns: count, output: product.output + first * product.stride,
                 output_stride: product.stride, format: CInt(product.matrix.format.rawValue), scratch: scratch)
             instructions.multiply(&piece, format: product.matrix.format, rows: rows)
             first += count

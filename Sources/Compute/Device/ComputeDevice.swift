@@ -30,7 +30,7 @@ public struct ExecutionOptions: Hashable, Sendable {
     /// Options; the fast ones by default.
     public init(
         tokens: Int, outputs: Int = 1, sequences: Int = 1, positions: Int, cacheFormat: BlockFormat = .f16,
-        precision: Precision = .bytes, profiles: Bool = false
+        precision: Precision = .integers, profiles: Bool = false
     ) {
         self.tokens = tokens
         self.outputs = outputs

@@ -25,7 +25,7 @@ public struct ModelOptions: Hashable, Sendable {
     /// Options; the fast ones by default.
     public init(
         context: Int? = nil, sequences: Int = 1, batch: Int = 128, cacheFormat: BlockFormat = .f16,
-        cacheLimit: Int = 1 << 30, precision: Precision = .bytes, outputs: Int? = nil, profiles: Bool = false
+        cacheLimit: Int = 1 << 30, precision: Precision = .integers, outputs: Int? = nil, profiles: Bool = false
     ) {
         self.context = context
         self.sequences = sequences
