@@ -100,7 +100,7 @@ let package = Package(
         .target(
             name: "Compute", dependencies: ["CCompute", "CProcessor", "CVulkan"], exclude: ["Vulkan/Kernels"],
             swiftSettings: strict + [.unsafeFlags(optimized, .when(configuration: .debug))]),
-        .target(name: "Inference", dependencies: ["Wire", "RDRR", "Compute"], swiftSettings: strict),
+        .target(name: "Inference", dependencies: ["Wire", "Hashing", "RDRR", "Compute"], swiftSettings: strict),
 
         // The STUN and TURN server.
         .target(name: "Relay", dependencies: ["Wire", "Hashing", "ICE", "DTLS", "NetIO"], swiftSettings: strict),
@@ -131,8 +131,8 @@ let package = Package(
         .executableTarget(
             name: "dreamer",
             dependencies: [
-                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Swarm", "Signaling",
-                "Origin", "NATLab", "Relay",
+                "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Inference", "Swarm",
+                "Signaling", "Origin", "NATLab", "Relay", "Compute",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 

@@ -18,27 +18,91 @@ enum compute_format {
     COMPUTE_Q6_K = 9,
 };
 
-// What belongs to 32 activations that are stored as bytes. The sums are those of the bytes times the scale, divided by
-// four: they are added in each of the four lanes that a row has.
-struct compute_note {
-    float scale;
-    float quarter_sum;
-    float quarter_low;   // of the first sixteen alone
-    float quarter_high;  // of the last sixteen alone
-};
+// What belongs to runs of 32 activations that are stored as bytes: for each column six lists of as many numbers as it has
+// runs, rounded up to a multiple of four and filled up with zeros. They are the scales; the sums of the bytes times the
+// scale, of all 32, of the first sixteen, of the last sixteen; and, twice as long, the scales and sums of all in turn.
+#define COMPUTE_LISTS 6
+
+static inline long compute_note_stride(long blocks) { return (blocks + 3) / 4 * 4; }
+
+static inline void compute_set_note(float *notes, long stride, long at, float scale, float low, float high) {
+    notes[at] = scale;
+    notes[stride + at] = low + high;
+    notes[2 * stride + at] = low;
+    notes[3 * stride + at] = high;
+    notes[4 * stride + 2 * at] = scale;
+    notes[4 * stride + 2 * at + 1] = low + high;
+}
+
+// Fills up the lists of a column.
+static inline void compute_end_notes(float *notes, long stride, long blocks) {
+    for (long at = blocks; at < stride; at++) compute_set_note(notes, stride, at, 0, 0, 0);
+}
 
 // The product of rows of weights with columns of activations: output[column * output_stride + row].
 struct compute_product {
     const uint8_t *weights;
     long row_bytes;
     long blocks;  // of 32 weights, in a row
-    const int8_t *quants;              // columns one after the other, 32 * blocks each
-    const struct compute_note *notes;  // columns one after the other, `blocks` each
+    const int8_t *quants;  // columns one after the other, 32 * blocks each
+    const float *notes;    // columns one after the other, COMPUTE_LISTS lists each
     long columns;
     float *output;
     long output_stride;
     int format;  // enum compute_format
+    void *scratch;  // compute_scratch(blocks) bytes, on a border of 64 bytes
 };
+
+// Columns from which on weights are put in another order first.
+#define COMPUTE_MANY 8
+
+// Room that a product of rows of so many runs of 32 weights works in.
+static inline long compute_scratch(long blocks) { return blocks * 12 * 64; }
+
+// Positions that attention looks at at a time.
+#define COMPUTE_POSITIONS 32
+
+// Numbers of a head, filled up to whole registers.
+static inline long compute_padded(long length) { return (length + 15) / 16 * 16; }
+
+// Attention of tokens in the heads of queries that share a head of keys and values.
+struct compute_attention {
+    const float *queries;  // of the first of these heads; `length` numbers a head
+    long query_stride;     // numbers from a token to the next, of the output, too
+    const uint8_t *keys;   // of position 0
+    const uint8_t *values;
+    long key_stride;  // bytes from a position to the next
+    long value_stride;
+    int key_format;  // enum compute_format
+    int value_format;
+    long length;
+    long group;   // heads of queries
+    long first;   // position of the first token
+    long count;   // tokens
+    long window;  // positions that a token sees, its own included
+    long begin;   // positions that are looked at
+    long end;
+    float scale;
+    float *output;
+    // Where output is not wanted yet: sums of values of compute_padded(length) numbers, the largest product and the sum
+    // of powers of each query; token after token, and head after head.
+    float *sums;
+    float *largest;
+    float *powers;
+    float *scratch;  // compute_attention_scratch numbers
+};
+
+static inline long compute_attention_scratch(long length, long queries) {
+    return (2 * queries + 2 * COMPUTE_POSITIONS) * compute_padded(length) + 4 * COMPUTE_POSITIONS + 2 * queries;
+}
+
+// Asks for memory that is about to be read.
+static inline void compute_ask(const void *address, long bytes) {
+    for (long at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)address + at, 0, 3);
+}
+
+// The next of a list of things to do, and one further.
+static inline long compute_take(long *next) { return __atomic_fetch_add(next, 1, __ATOMIC_RELAXED); }
 
 // Tells the processor that this thread waits for another.
 static inline void compute_pause(void) {
@@ -54,21 +118,21 @@ static inline void compute_pause(void) {
 
 // Two rows at a time, eight lanes.
 #define ROWS 2
+#define VNNI 0
 #define NAME(name) compute_avx2_##name
 #define TARGET "avx2,fma,f16c"
-#include "Products.h"
-#include "Rows.h"
-#undef ROWS
-#undef NAME
-#undef TARGET
+#include "Kernels.h"
+
+#define ROWS 2
+#define VNNI 1
+#define NAME(name) compute_avxvnni_##name
+#define TARGET "avxvnni,avx2,fma,f16c"
+#include "Kernels.h"
 
 // Four rows at a time, sixteen lanes.
 #define ROWS 4
+#define VNNI 1
 #define NAME(name) compute_avx512_##name
 #define TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
-#include "Products.h"
-#include "Rows.h"
-#undef ROWS
-#undef NAME
-#undef TARGET
+#include "Kernels.h"
 #endif

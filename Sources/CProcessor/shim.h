@@ -11,7 +11,9 @@ struct processor_features {
     // Fused multiply-add, and conversions between half and single precision.
     bool fma;
     bool f16c;
-    // Dot products of bytes in registers of 512 bits.
+    // Dot products of bytes in registers of 256 bits, as processors without AVX-512 have them.
+    bool avx_vnni;
+    // The same in registers of 512 bits.
     bool avx512_vnni;
 };
 
@@ -40,6 +42,8 @@ static inline struct processor_features processor_features(void) {
     const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     features.avx512 = (b & avx512) == avx512 && (states & 0xE6) == 0xE6;
     features.avx512_vnni = features.avx512 && (c & bit_AVX512VNNI) != 0;
+    // EAX of leaf 7 is the last of its subleaves; bit 4 of EAX of the first one is AVX-VNNI.
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) features.avx_vnni = features.avx2 && (a & 1u << 4) != 0;
     return features;
 }
 #else

@@ -18,8 +18,8 @@ public struct InferenceError: Error, Hashable, Sendable, CustomStringConvertible
         case invalidOption
         /// The device cannot do what is asked, or the system has too little of something.
         case device
-        /// Somebody gave up waiting.
-        case cancelled
+        /// Too much is asked at a time.
+        case busy
     }
 
     /// What kind of fault it is.

@@ -39,9 +39,14 @@ struct AttentionTests {
             try format.dequantize(stored.span.bytes, into: &span)
             // What is stored differs by no more than the format's precision.
             let precision: Float = format == .f32 ? 0 : format == .f16 ? 0x1p-11 : 1.02 / 254
-            for i in exact.indices where abs(decoded[i] - exact[i]) > precision {
-                Issue.record("\(exact[i]) is stored as \(decoded[i])")
-                break
+            var i = 0
+            while i < exact.count {
+                let found = decoded[i]
+                if abs(found - exact[i]) > precision {
+                    Issue.record("\(exact[i]) is stored as \(found)")
+                    break
+                }
+                i += 1
             }
             self.rowBytes = rowBytes
             bytes = stored
@@ -61,9 +66,17 @@ struct AttentionTests {
     func attention(_ test: Case) throws {
         var entropy = Entropy(seed: 40)
         let backend = CPUBackend(threads: 2, instructions: test.instructions)
-        let shapes: [(Int, Int, Int, Int?)] = [(9, 3, 64, nil), (4, 1, 96, 5), (2, 2, 32, 1), (3, 3, 128, 100)]
-        for (heads, keyValueHeads, length, window) in shapes {
-            for (first, count) in [(0, 1), (0, 5), (37, 1), (12, 2)] {
+        // More tokens than are taken at a time, more positions, positions that two threads share, windows that end within
+        // what is taken at a time.
+        let shapes: [(Int, Int, Int, Int?, [(Int, Int)])] = [
+            (9, 3, 64, nil, [(0, 1), (0, 5), (12, 2), (190, 1), (29, 20)]),
+            (4, 1, 96, 5, [(0, 1), (37, 1), (30, 14)]),
+            (2, 2, 32, 1, [(0, 3), (63, 2)]),
+            (3, 3, 32, 200, [(291, 9), (20, 52)]),
+            (8, 1, 32, nil, [(140, 2), (300, 1)]),
+        ]
+        for (heads, keyValueHeads, length, window, tokens) in shapes {
+            for (first, count) in tokens {
                 let shape = try AttentionShape(
                     heads: heads, keyValueHeads: keyValueHeads, headLength: length, window: window)
                 let positions = first + count
@@ -95,27 +108,37 @@ struct AttentionTests {
     ) -> [Double] {
         let length = shape.headLength
         let stride = shape.keyValueHeads * length
-        var output: [Double] = []
-        for item in 0..<count * shape.heads {
-            let position = first + item / shape.heads
-            let head = item % shape.heads / (shape.heads / shape.keyValueHeads)
-            let seen = max(0, position + 1 - (shape.window ?? .max))...position
-            let scores = seen.map { p -> Double in
-                var score = 0.0
-                for i in 0..<length {
-                    score += Double(queries[item * length + i]) * Double(keys[p * stride + head * length + i])
+        var output = [Double](repeating: 0, count: count * shape.heads * length)
+        queries.withUnsafeBufferPointer { queries in
+            keys.withUnsafeBufferPointer { keys in
+                values.withUnsafeBufferPointer { values in
+                    for item in 0..<count * shape.heads {
+                        let position = first + item / shape.heads
+                        let head = item % shape.heads / (shape.heads / shape.keyValueHeads)
+                        let seen = max(0, position + 1 - (shape.window ?? .max))...position
+                        let scores = seen.map { p -> Double in
+                            var score = 0.0
+                            var i = 0
+                            while i < length {
+                                let key = keys[p * stride + head * length + i]
+                                score += Double(queries[item * length + i]) * Double(key)
+                                i += 1
+                            }
+                            return score * Double(shape.scale)
+                        }
+                        let highest = scores.max() ?? 0
+                        let powers = scores.map { exp($0 - highest) }
+                        let sum = powers.reduce(0, +)
+                        for (p, power) in zip(seen, powers) {
+                            var i = 0
+                            while i < length {
+                                let value = values[p * stride + head * length + i]
+                                output[item * length + i] += power / sum * Double(value)
+                                i += 1
+                            }
+                        }
+                    }
                 }
-                return score * Double(shape.scale)
-            }
-            let highest = scores.max() ?? 0
-            let powers = scores.map { exp($0 - highest) }
-            let sum = powers.reduce(0, +)
-            for i in 0..<length {
-                var mean = 0.0
-                for (p, power) in zip(seen, powers) {
-                    mean += power / sum * Double(values[p * stride + head * length + i])
-                }
-                output.append(mean)
             }
         }
         return output

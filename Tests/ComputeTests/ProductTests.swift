@@ -17,18 +17,17 @@ struct ProductTests {
         InstructionSet.supported.map { Case(format: format, instructions: $0) }
     }
 
-    /// Rows that are no multiple of what kernels take, and columns around what they take at a time.
-    private static let shapes = [(1, 1), (11, 1), (2, 3), (3, 4), (5, 5), (4, 8), (7, 9), (9, 13), (3, 33)]
+    /// Rows that are no multiple of what kernels take, and columns around what they take at a time: of sixteen rows and
+    /// eight columns on, weights are put in another order first.
+    private static let shapes = [(1, 1), (11, 1), (2, 3), (5, 5), (4, 7), (3, 8), (19, 8), (16, 13), (17, 29)]
 
-    /// The product in double precision, and the sum of the magnitudes that it is made of.
-    private func reference(_ w: ArraySlice<Float>, _ x: ArraySlice<Float>) -> (value: Double, size: Double) {
-        var value = 0.0
-        var size = 0.0
-        for (a, b) in zip(w, x) {
-            value += Double(a) * Double(b)
-            size += abs(Double(a) * Double(b))
+    /// Lengths of rows, in blocks: those of 32 weights are taken four at a time, and what is left.
+    private static func lengths(_ format: BlockFormat, rows: Int) -> [Int] {
+        switch format.blockLength {
+        case 1: rows < 16 ? [37, 111] : [53]
+        case 32: rows < 16 ? [32, 96, 160] : [192]
+        default: rows < 16 ? [256, 512] : [256]
         }
-        return (value, size)
     }
 
     private func multiply(
@@ -47,8 +46,7 @@ struct ProductTests {
         var entropy = Entropy(seed: 10)
         let backend = CPUBackend(threads: 2, instructions: test.instructions)
         for (rows, columns) in Self.shapes {
-            for units in [1, 3] {
-                let length = test.format.isQuantized ? test.format.blockLength * units : 37 * units
+            for length in Self.lengths(test.format, rows: rows) {
                 let weights = RandomWeights(test.format, rows: rows, columns: length, from: &entropy)
                 let x = randomNumbers(length * columns, from: &entropy)
                 let found = try multiply(weights, x, .single, backend)
@@ -62,8 +60,7 @@ struct ProductTests {
         var entropy = Entropy(seed: 11)
         let backend = CPUBackend(threads: 2, instructions: test.instructions)
         for (rows, columns) in Self.shapes {
-            for units in [1, 3] {
-                let length = test.format.blockLength * units
+            for length in Self.lengths(test.format, rows: rows) {
                 let weights = RandomWeights(test.format, rows: rows, columns: length, from: &entropy)
                 let x = randomNumbers(length * columns, from: &entropy)
                 let found = try multiply(weights, x, .bytes, backend)
@@ -76,16 +73,29 @@ struct ProductTests {
         }
     }
 
+    /// Compares with the product in double precision, by the sum of the magnitudes that it is made of.
     private func check(
         _ found: [Float], _ w: [Float], _ x: [Float], length: Int, rows: Int, tolerance: Double
     ) throws {
-        for i in found.indices {
-            let row = i % rows * length
-            let column = i / rows * length
-            let (value, size) = reference(w[row..<row + length], x[column..<column + length])
-            guard abs(Double(found[i]) - value) <= tolerance * size + 1e-9 else {
-                Issue.record("row \(i % rows) of \(rows), column \(i / rows): \(found[i]), not \(value) (size \(size))")
-                return
+        w.withUnsafeBufferPointer { w in
+            x.withUnsafeBufferPointer { x in
+                for i in found.indices {
+                    var (value, size) = (0.0, 0.0)
+                    var (a, b) = (i % rows * length, i / rows * length)
+                    let end = a + length
+                    while a < end {
+                        let product = Double(w[a]) * Double(x[b])
+                        value += product
+                        size += product.magnitude
+                        a += 1
+                        b += 1
+                    }
+                    guard abs(Double(found[i]) - value) <= tolerance * size + 1e-9 else {
+                        Issue.record(
+                            "row \(i % rows) of \(rows), column \(i / rows): \(found[i]), not \(value) (size \(size))")
+                        return
+                    }
+                }
             }
         }
     }
@@ -107,15 +117,14 @@ struct ProductTests {
         // In two parts, as two threads would.
         found.fill(x, blocks: 0..<17, with: instructions)
         found.fill(Array(x[(17 * 32)...]), blocks: 17..<40, with: instructions)
+        // Six lists of four numbers a column, of which one is used.
         for block in 0..<40 {
-            let (a, b) = (expected.notes[block], found.notes[block])
             #expect((0..<32).allSatisfy { expected.quants[block * 32 + $0] == found.quants[block * 32 + $0] })
-            #expect(a.scale.isNaN == (block == 5 || block == 6))
-            let numbers = [
-                (a.scale, b.scale), (a.quarter_sum, b.quarter_sum), (a.quarter_low, b.quarter_low),
-                (a.quarter_high, b.quarter_high),
-            ]
-            #expect(numbers.allSatisfy { $0 == $1 || $0.isNaN && $1.isNaN })
+            #expect(expected.notes[block * 24].isNaN == (block == 5 || block == 6))
+            for i in block * 24..<block * 24 + 24 {
+                let (a, b) = (expected.notes[i], found.notes[i])
+                #expect(a == b || a.isNaN && b.isNaN)
+            }
         }
     }
 
@@ -170,46 +179,55 @@ struct ProductTests {
     @Test("of several matrices go where they should", arguments: InstructionSet.supported)
     func several(_ instructions: InstructionSet) throws {
         var entropy = Entropy(seed: 14)
-        let a = RandomWeights(.q4_1, rows: 10, columns: 64, from: &entropy)
-        let b = RandomWeights(.f16, rows: 7, columns: 64, from: &entropy)
-        let x = randomNumbers(64 * 3, from: &entropy)
+        let a = RandomWeights(.q4_1, rows: 100, columns: 64, from: &entropy)
+        let b = RandomWeights(.f16, rows: 70, columns: 64, from: &entropy)
         let backend = CPUBackend(threads: 3, instructions: instructions)
-        let expectedA = try multiply(a, x, .bytes, backend)
-        let expectedB = try multiply(b, x, .bytes, backend)
-        // Columns are 20 numbers apart: ten, seven, and three that stay.
-        var output = [Float](repeating: -77, count: 60)
-        try a.withMatrix { a in
-            try b.withMatrix { b in
-                try output.withUnsafeMutableBufferPointer { output in
-                    let base = try #require(output.baseAddress)
-                    let products = [
-                        MatrixProduct(a, into: base, stride: 20), MatrixProduct(b, into: base + 10, stride: 20),
-                    ]
-                    try products.withUnsafeBufferPointer { products in
-                        try x.withUnsafeBufferPointer { x in
-                            try backend.multiply(
-                                products, by: #require(x.baseAddress), length: 64, count: 3, precision: .bytes)
+        // Little enough for one thread, and enough for three.
+        for count in [3, 15] {
+            let x = randomNumbers(64 * count, from: &entropy)
+            let expectedA = try multiply(a, x, .bytes, backend)
+            let expectedB = try multiply(b, x, .bytes, backend)
+            // Columns are 173 numbers apart: a hundred, seventy, and three that stay.
+            var output = [Float](repeating: -77, count: 173 * count)
+            try a.withMatrix { a in
+                try b.withMatrix { b in
+                    try output.withUnsafeMutableBufferPointer { output in
+                        let base = try #require(output.baseAddress)
+                        let products = [
+                            MatrixProduct(a, into: base, stride: 173), MatrixProduct(b, into: base + 100, stride: 173),
+                        ]
+                        try products.withUnsafeBufferPointer { products in
+                            try x.withUnsafeBufferPointer { x in
+                                try backend.multiply(
+                                    products, by: #require(x.baseAddress), length: 64, count: count, precision: .bytes)
+                            }
                         }
                     }
                 }
             }
-        }
-        for column in 0..<3 {
-            #expect(output[column * 20..<column * 20 + 10] == expectedA[column * 10..<column * 10 + 10])
-            #expect(output[column * 20 + 10..<column * 20 + 17] == expectedB[column * 7..<column * 7 + 7])
-            #expect(output[column * 20 + 17..<column * 20 + 20] == [-77, -77, -77])
+            for column in 0..<count {
+                let start = column * 173
+                #expect(output[start..<start + 100] == expectedA[column * 100..<column * 100 + 100])
+                #expect(output[start + 100..<start + 170] == expectedB[column * 70..<column * 70 + 70])
+                #expect(output[start + 170..<start + 173] == [-77, -77, -77])
+            }
         }
     }
 
     @Test("do not depend on how many threads there are", arguments: InstructionSet.supported)
     func threads(_ instructions: InstructionSet) throws {
         var entropy = Entropy(seed: 15)
-        let weights = RandomWeights(.q4_1, rows: 37, columns: 96, from: &entropy)
-        let x = randomNumbers(96 * 100, from: &entropy)
-        let expected = try multiply(weights, x, .bytes, CPUBackend(threads: 1, instructions: instructions))
-        for threads in [2, 3, 7] {
-            let found = try multiply(weights, x, .bytes, CPUBackend(threads: threads, instructions: instructions))
-            #expect(found == expected)
+        for (rows, length, columns) in [(37, 96, 100), (261, 512, 1)] {
+            let weights = RandomWeights(.q4_1, rows: rows, columns: length, from: &entropy)
+            let x = randomNumbers(length * columns, from: &entropy)
+            for precision in Precision.allCases {
+                let alone = CPUBackend(threads: 1, instructions: instructions)
+                let expected = try multiply(weights, x, precision, alone)
+                for threads in [2, 3, 7] {
+                    let backend = CPUBackend(threads: threads, instructions: instructions)
+                    #expect(try multiply(weights, x, precision, backend) == expected)
+                }
+            }
         }
     }
 

@@ -87,7 +87,16 @@ struct RandomWeights {
     }
 }
 
-/// Numbers from −1 to 1.
+/// Numbers from −1 to 1: Knuth's MMIX generator, as many are wanted, begun at random.
 func randomNumbers(_ count: Int, from entropy: inout Entropy) -> [Float] {
-    (0..<count).map { _ in Float.random(in: -1...1, using: &entropy) }
+    var state = UInt64.random(in: 0...UInt64.max, using: &entropy)
+    return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+        var i = 0
+        while i < count {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            buffer[i] = Float(Int32(truncatingIfNeeded: state &>> 32)) * 0x1p-31
+            i += 1
+        }
+        initialized = count
+    }
 }

@@ -58,13 +58,16 @@ struct ThreadPoolTests {
         var benchmark = KernelBenchmark()
         benchmark.rows = 64
         benchmark.rowLength = 256
-        benchmark.copies = 2
+        benchmark.bytes = 200_000
         benchmark.duration = .milliseconds(1)
         let backend = CPUBackend(threads: 2)
         for format in BlockFormat.allCases {
             let result = try benchmark.measure(format, .bytes, backend: backend, columns: 1)
             #expect(result.gigabytesPerSecond > 0 && result.gigaflops > 0)
         }
+        let shape = try AttentionShape(heads: 2, keyValueHeads: 1, headLength: 32)
+        let result = try benchmark.measureAttention(.f16, backend: backend, shape: shape, first: 3, count: 2)
+        #expect(result.gigabytesPerSecond > 0 && result.gigaflops > 0)
         benchmark.rowLength = 100
         #expect(throws: ComputeError.self) { try benchmark.measure(.q4_1, .bytes, backend: backend, columns: 1) }
     }

@@ -38,9 +38,13 @@ struct ChatMessageTests {
             ("{}", "messages"), ("[]", "messages"), ("null", "messages"), ("[1]", "messages[0]"),
             (#"[{"content": "x"}]"#, "messages[0].role"), (#"[{"role": 1, "content": "x"}]"#, "messages[0].role"),
             (#"[{"role": "wizard", "content": "x"}]"#, "messages[0].role"),
-            (#"[{"role": "user"}]"#, "messages[0].content"), (#"[{"role": "user", "content": 5}]"#, "messages[0].content"),
+            (#"[{"role": "user"}]"#, "messages[0].content"),
+            (#"[{"role": "user", "content": 5}]"#, "messages[0].content"),
             (#"[{"role": "assistant", "content": null}]"#, "messages[0].content"),
-            (#"[{"role": "user", "content": "x"}, {"role": "user", "content": [{"text": "x"}]}]"#, "messages[1].content[0]"),
+            (
+                #"[{"role": "user", "content": "x"}, {"role": "user", "content": [{"text": "x"}]}]"#,
+                "messages[1].content[0]"
+            ),
             (#"[{"role": "user", "content": [{"type": "text"}]}]"#, "messages[0].content[0].text"),
             (
                 #"[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]"#,

@@ -45,7 +45,9 @@ private func row(_ count: Int, _ random: inout Entropy, spread: Float = 4) -> [F
         let uniform = Float.random(in: 0x1p-24..<1, using: &random)
         return -spread * log(-log(uniform)) * 0.5
     }
-    for _ in 0..<count / 8 { row[Int.random(in: 0..<count, using: &random)] = row[Int.random(in: 0..<count, using: &random)] }
+    for _ in 0..<count / 8 {
+        row[Int.random(in: 0..<count, using: &random)] = row[Int.random(in: 0..<count, using: &random)]
+    }
     return row
 }
 
@@ -245,7 +247,9 @@ struct SamplerTests {
         refuses("top-k") { $0.topK = -1 }
         for value in [0, -1, 1.01, .nan] as [Float] { refuses("top-p") { $0.topP = value } }
         for value in [-0.01, 1.01, .nan] as [Float] { refuses("min-p") { $0.minP = value } }
-        for value in [0, -1, .nan, .infinity] as [Float] { refuses("repetition penalty") { $0.repetitionPenalty = value } }
+        for value in [0, -1, .nan, .infinity] as [Float] {
+            refuses("repetition penalty") { $0.repetitionPenalty = value }
+        }
         refuses("repetition window") { $0.repetitionWindow = -1 }
         refuses("frequency penalty") { $0.frequencyPenalty = .nan }
         refuses("presence penalty") { $0.presencePenalty = .infinity }

@@ -28,7 +28,9 @@ struct StopSequenceTests {
         return pieces
     }
 
-    @Test("whatever the pieces, the text before the first is given out, and nothing of it", arguments: 1...8 as ClosedRange<UInt64>)
+    @Test(
+        "whatever the pieces, the text before the first is given out, and nothing of it",
+        arguments: 1...8 as ClosedRange<UInt64>)
     func random(seed: UInt64) throws {
         var random = Entropy(seed: seed)
         let letters: [Unicode.Scalar] = ["a", "b", "a", "é", "è", "😀"]

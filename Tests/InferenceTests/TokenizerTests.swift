@@ -90,7 +90,7 @@ struct TokenizerTests {
     func longRuns(unit: String) throws {
         for name in ["gpt-2", "qwen2", "sentencepiece"] {
             let tokenizer = try TokenizerVectors(name).tokenizer(.bundled)
-            let text = String(repeating: unit, count: 60_000 / unit.utf8.count)
+            let text = String(repeating: unit, count: 24_000 / unit.utf8.count)
             let ids = try tokenizer.encode(text)
             #expect(tokenizer.decode(ids) == text)
         }
@@ -139,14 +139,39 @@ struct TokenizerTests {
         }
     }
 
+    @Test("SentencePiece's user-defined runs of spaces and line ends go before all merging")
+    func runsOfSpaces() throws {
+        // As Gemma has them: in a GGUF file with plain spaces, and with a score that no merge would ever take.
+        let pieces = ["a", "b", "\u{2581}", "\u{2581}b", "\n", "  ", "   ", "\u{2581}a"]
+        var vocabulary: JSON.Object = ["<unk>": 0]
+        for (id, piece) in pieces.enumerated() { vocabulary[piece] = .integer(Int64(id + 1)) }
+        let file: JSON = [
+            "model": "llama", "vocab": .object(vocabulary), "addBosToken": false, "addSpacePrefix": false,
+            "scores": [0, -1, -2, -3, -4, -1000, -1000, -1000, -5], "tokenTypes": [2, 1, 1, 1, 1, 4, 4, 4, 1],
+        ]
+        let tokenizer = try Tokenizer(parsing: Array(file.serialized().utf8), format: .bundled)
+        for (text, ids) in [
+            ("a b", [1, 4]), ("a  b", [1, 6, 2]), ("   b", [7, 2]), ("    b", [7, 4]), ("     b", [7, 6, 2]),
+            ("a\n  b", [1, 5, 6, 2]), ("a\n a", [1, 5, 8]), ("\u{2581}\u{2581}b", [6, 2]), (" ", [3]), ("  ", [6]),
+        ] as [(String, [Int32])] {
+            #expect(try tokenizer.encode(text) == ids)
+            #expect(tokenizer.decode(ids) == text.replacing("\u{2581}", with: " "))
+        }
+    }
+
     @Test(
-        "words that come again get the tokens that they got before", arguments: ["gpt-2", "llama-bpe", "qwen2", "smollm"])
+        "words that come again get the tokens that they got before",
+        arguments: ["gpt-2", "llama-bpe", "qwen2", "smollm"])
     func repeatedWords(name: String) throws {
         let vectors = try TokenizerVectors(name)
         let tokenizer = try vectors.tokenizer(.bundled)
         var random = Entropy(seed: 6)
         let words = (0..<60).map { _ in
-            " " + String((0..<Int.random(in: 1...40, using: &random)).map { _ in "abcdeé日".randomElement(using: &random) ?? "a" })
+            " "
+                + String(
+                    (0..<Int.random(in: 1...40, using: &random)).map { _ in
+                        "abcdeé日".randomElement(using: &random) ?? "a"
+                    })
         }
         let text = (0..<400).map { _ in words[Int.random(in: 0..<words.count, using: &random)] }
         let apart = try text.flatMap { try tokenizer.encode($0) }

@@ -18,13 +18,18 @@ public final class QuantizedColumns: @unchecked Sendable {
     public private(set) var count = 0
 
     let quants: UnsafeMutablePointer<Int8>
-    let notes: UnsafeMutablePointer<compute_note>
+    /// What belongs to the bytes: for each column COMPUTE_LISTS lists, which shim.h describes.
+    private(set) var notes: UnsafeMutablePointer<Float>
+    private var noteCapacity: Int
 
     /// Room for so many values.
     public init(capacity: Int) {
         self.capacity = max(0, capacity) + 31 & ~31
-        quants = .allocate(capacity: self.capacity)
-        notes = .allocate(capacity: self.capacity / 32)
+        quants = UnsafeMutableRawPointer.allocate(byteCount: self.capacity, alignment: 64)
+            .bindMemory(to: Int8.self, capacity: self.capacity)
+        // Columns of a few blocks need more: prepare() sees.
+        noteCapacity = self.capacity / 32 * Int(COMPUTE_LISTS)
+        notes = .allocate(capacity: noteCapacity)
     }
 
     deinit {
@@ -40,6 +45,12 @@ public final class QuantizedColumns: @unchecked Sendable {
         let (total, overflow) = length.multipliedReportingOverflow(by: count)
         guard !overflow, total <= capacity else {
             throw ComputeError(.shape, "\(count) columns of \(length) activations exceed the room for \(capacity)")
+        }
+        let needed = compute_note_stride(length / 32) * Int(COMPUTE_LISTS) * count
+        if needed > noteCapacity {
+            notes.deallocate()
+            notes = .allocate(capacity: needed)
+            noteCapacity = needed
         }
         self.length = length
         self.count = count
@@ -60,54 +71,58 @@ public final class QuantizedColumns: @unchecked Sendable {
 
     /// Quantises blocks, counted over all columns, of which `values` are the first.
     func fill(_ values: UnsafePointer<Float>, blocks: Range<Int>, with instructions: InstructionSet) {
-        let (target, notes) = (quants + blocks.lowerBound * 32, notes + blocks.lowerBound)
+        guard !blocks.isEmpty else { return }
         switch instructions {
         case .portable: fill(values, blocks: blocks)
         #if arch(x86_64)
-        case .avx2: compute_avx2_quantize(values, blocks.count, target, notes)
-        case .avx512: compute_avx512_quantize(values, blocks.count, target, notes)
+        case .avx2, .avxVNNI:
+            compute_avx2_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, quants, notes)
+        case .avx512: compute_avx512_quantize(values, blocks.lowerBound, blocks.upperBound, length / 32, quants, notes)
         #endif
         }
     }
 
     private func fill(_ values: UnsafePointer<Float>, blocks: Range<Int>) {
+        let each = length / 32
+        let stride = compute_note_stride(each)
         for block in blocks {
             let source = UnsafeRawPointer(values + (block - blocks.lowerBound) * 32)
             let low = source.loadUnaligned(as: SIMD16<Float>.self)
             let high = source.loadUnaligned(fromByteOffset: 64, as: SIMD16<Float>.self)
-            let (first, second, note) = Self.quantized(low, high)
+            let result = Self.quantized(low, high)
             let target = UnsafeMutableRawPointer(quants + block * 32)
-            target.storeBytes(of: first, as: SIMD16<Int8>.self)
-            target.storeBytes(of: second, toByteOffset: 16, as: SIMD16<Int8>.self)
-            notes[block] = note
+            target.storeBytes(of: result.first, as: SIMD16<Int8>.self)
+            target.storeBytes(of: result.second, toByteOffset: 16, as: SIMD16<Int8>.self)
+            let list = notes + block / each * Int(COMPUTE_LISTS) * stride
+            compute_set_note(list, stride, block % each, result.scale, result.lowSum, result.highSum)
+            if block % each == each - 1 { compute_end_notes(list, stride, each) }
         }
     }
 
+    private struct Block {
+        var first = SIMD16<Int8>()
+        var second = SIMD16<Int8>()
+        var scale = Float.nan
+        var lowSum = Float.nan
+        var highSum = Float.nan
+    }
+
     @inline(__always)
-    private static func quantized(
-        _ low: SIMD16<Float>, _ high: SIMD16<Float>
-    ) -> (SIMD16<Int8>, SIMD16<Int8>, compute_note) {
+    private static func quantized(_ low: SIMD16<Float>, _ high: SIMD16<Float>) -> Block {
         let zero = SIMD16<Float>()
         let lowMagnitude = low.replacing(with: zero - low, where: low .< zero)
         let highMagnitude = high.replacing(with: zero - high, where: high .< zero)
         let largest = lowMagnitude.replacing(with: highMagnitude, where: highMagnitude .> lowMagnitude).max()
         // Zero times what is finite is zero; anything else is not.
         let finite = ((low * 0) + (high * 0)).sum() == 0
-        guard finite, largest.isFinite else {
-            let note = compute_note(scale: .nan, quarter_sum: .nan, quarter_low: .nan, quarter_high: .nan)
-            return (SIMD16(), SIMD16(), note)
-        }
+        guard finite, largest.isFinite else { return Block() }
         let scale = largest / 127
         let inverse = largest == 0 || !(127 / largest).isFinite ? 0 : 127 / largest
         let first = Self.rounded(low * inverse)
         let second = Self.rounded(high * inverse)
-        let lowSum = Float(first.wrappedSum())
-        let highSum = Float(second.wrappedSum())
-        let quarter = scale * 0.25
-        let note = compute_note(
-            scale: scale, quarter_sum: quarter * (lowSum + highSum), quarter_low: quarter * lowSum,
-            quarter_high: quarter * highSum)
-        return (SIMD16(truncatingIfNeeded: first), SIMD16(truncatingIfNeeded: second), note)
+        return Block(
+            first: SIMD16(truncatingIfNeeded: first), second: SIMD16(truncatingIfNeeded: second), scale: scale,
+            lowSum: scale * Float(first.wrappedSum()), highSum: scale * Float(second.wrappedSum()))
     }
 
     /// The nearest integers, the even one of two: the sum with 1.5 · 2^23 has no fraction left.
@@ -120,8 +135,7 @@ public final class QuantizedColumns: @unchecked Sendable {
 
     /// What a column stands for, to be compared with.
     package func values(ofColumn column: Int) -> [Float] {
-        (0..<length).map { i in
-            Float(quants[column * length + i]) * notes[(column * length + i) / 32].scale
-        }
+        let list = notes + column * Int(COMPUTE_LISTS) * compute_note_stride(length / 32)
+        return (0..<length).map { i in Float(quants[column * length + i]) * list[i / 32] }
     }
 }

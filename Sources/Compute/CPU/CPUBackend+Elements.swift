@@ -2,8 +2,9 @@
 
 /// What is done to each number or each token alone. Threads help where there is enough of it.
 extension CPUBackend {
-    /// Work that is worth a meeting of threads, which takes about a microsecond: a number takes about a nanosecond.
-    private static let worthSharing = 8192
+    /// Numbers that are worth a meeting of threads, which takes a microsecond or two: ten numbers take about a nanosecond
+    /// to add, two to be a gate.
+    private static let worthSharing = 16_384
 
     /// `output = gate(gates) · ups`, over `count` numbers. The output may be one of the inputs.
     public func gate(
@@ -11,18 +12,16 @@ extension CPUBackend {
         into output: UnsafeMutablePointer<Float>
     ) {
         forShares(of: count, each: 1) { share in
-            let (gate, up, target) = (gates + share.lowerBound, ups + share.lowerBound, output + share.lowerBound)
-            switch kind {
-            case .swiGLU: VectorMath.swiGLU(gate: gate, up: up, count: share.count, into: target)
-            case .geGLU: VectorMath.geGLU(gate: gate, up: up, count: share.count, into: target)
-            }
+            instructions.gate(
+                kind, gates + share.lowerBound, ups + share.lowerBound, count: share.count,
+                into: output + share.lowerBound)
         }
     }
 
     /// `y += x`, over `count` numbers.
     public func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
         forShares(of: count, each: 1) { share in
-            VectorMath.add(x + share.lowerBound, to: y + share.lowerBound, count: share.count)
+            instructions.add(x + share.lowerBound, to: y + share.lowerBound, count: share.count)
         }
     }
 
@@ -34,7 +33,7 @@ extension CPUBackend {
     ) {
         forShares(of: count, each: length) { share in
             for index in share {
-                VectorMath.rmsNorm(
+                instructions.rmsNorm(
                     x + index * length, weight: weight, epsilon: epsilon, count: length, into: output + index * length)
             }
         }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import CCompute
-
 /// A matrix whose product is wanted, and where to: row r of column c goes to `output[c · stride + r]`.
 public struct MatrixProduct {
     let matrix: WeightMatrix
@@ -46,9 +44,14 @@ extension CPUBackend {
             job.quants = UnsafePointer(columns.quants)
             job.notes = UnsafePointer(columns.notes)
         }
-        (job.scratch, job.scratchStride) = scratch(length: length)
+        let room = scratch(length: job.scratchLength)
+        job.scratch = room.base
+        job.scratchStride = room.stride
         // A router's few rows are done before another thread has begun.
-        if rows * length * count < Self.worthMeeting { return job.run(0, 1) }
+        if threads == 1 || rows * length * count < Self.worthMeeting { return job.runAlone() }
+        job.split(into: threads)
+        job.counters = counters
+        for part in 0..<threads { counters[part * Self.counterStride] = job.units * part / threads }
         withUnsafePointer(to: &job) { job in
             pool.run(UnsafeRawPointer(job)) { context, part, parts in
                 context.assumingMemoryBound(to: ProductJob.self).pointee.run(part, parts)
@@ -56,8 +59,8 @@ extension CPUBackend {
         }
     }
 
-    /// Multiplications that are worth a meeting of threads, which takes about a microsecond.
-    private static let worthMeeting = 32_768
+    /// Multiplications that are worth a meeting of threads: some four microseconds, when a meeting takes one or two.
+    static let worthMeeting = 131_072
 
     /// The product of one matrix with columns: `output` takes a column of `matrix.rows` numbers for each of them.
     public func multiply(
@@ -83,86 +86,6 @@ extension CPUBackend {
                         count: count, precision: precision)
                 }
             }
-        }
-    }
-}
-
-extension BlockFormat {
-    /// Whether a row is multiplied with a column where it lies, without being unpacked to memory first.
-    fileprivate var hasRowKernel: Bool {
-        switch self {
-        case .f32, .f16, .bf16, .q4_1, .q8_0: true
-        default: false
-        }
-    }
-}
-
-/// Several matrices by the same columns; each thread takes a run of rows of every matrix.
-private struct ProductJob {
-    let products: UnsafePointer<MatrixProduct>
-    let count: Int
-    let values: UnsafePointer<Float>
-    let length: Int
-    let columns: Int
-    let instructions: InstructionSet
-    var quants: UnsafePointer<Int8>?
-    var notes: UnsafePointer<compute_note>?
-    var scratch: UnsafeMutablePointer<Float>?
-    var scratchStride = 0
-
-    /// Columns that stay in the caches next to the processor while the rows of a share go by.
-    private static let columnsAtATime = 32
-
-    func run(_ part: Int, _ parts: Int) {
-        for index in 0..<count {
-            let product = products[index]
-            let rows = share(of: product.matrix.rows, part, parts, multiple: instructions.rowsAtATime)
-            if rows.isEmpty { continue }
-            if product.matrix.format.isQuantized, let quants, let notes {
-                multiplyBytes(product, rows, quants, notes)
-            } else if columns == 1, product.matrix.format.hasRowKernel {
-                instructions.products(
-                    product.matrix.format, product.matrix.base + rows.lowerBound * product.matrix.rowBytes,
-                    stride: product.matrix.rowBytes, count: rows.count, with: values, length: length, scale: 1,
-                    into: product.output + rows.lowerBound)
-            } else if let scratch {
-                multiplySingles(product, rows, scratch + part * scratchStride)
-            }
-        }
-    }
-
-    private func multiplyBytes(
-        _ product: MatrixProduct, _ rows: Range<Int>, _ quants: UnsafePointer<Int8>,
-        _ notes: UnsafePointer<compute_note>
-    ) {
-        let blocks = length / 32
-        var first = 0
-        while first < columns {
-            let count = min(Self.columnsAtATime, columns - first)
-            var piece = compute_product(
-                weights: product.matrix.base.assumingMemoryBound(to: UInt8.self),
-                row_bytes: product.matrix.rowBytes, blocks: blocks, quants: quants + first * length,
-                notes: notes + first * blocks, columns: count, output: product.output + first * product.stride,
-                output_stride: product.stride, format: CInt(product.matrix.format.rawValue))
-            instructions.multiply(&piece, format: product.matrix.format, rows: rows)
-            first += count
-        }
-    }
-
-    private func multiplySingles(_ product: MatrixProduct, _ rows: Range<Int>, _ scratch: UnsafeMutablePointer<Float>) {
-        let matrix = product.matrix
-        for row in rows {
-            let bytes = matrix.base + row * matrix.rowBytes
-            let weights: UnsafePointer<Float>
-            if matrix.isPlain {
-                weights = bytes.assumingMemoryBound(to: Float.self)
-            } else {
-                matrix.format.dequantize(bytes, count: length, into: scratch)
-                weights = UnsafePointer(scratch)
-            }
-            instructions.columns(
-                weights, values, stride: length, count: columns, length: length, into: product.output + row,
-                outputStride: product.stride)
         }
     }
 }

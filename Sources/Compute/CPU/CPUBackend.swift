@@ -16,28 +16,41 @@ public final class CPUBackend: @unchecked Sendable {
     private(set) var quantized = QuantizedColumns(capacity: 0)
     private var scratch: UnsafeMutablePointer<Float>
     private var scratchLength = 0
+    private var scratchShared = 0
+    /// For each thread what it is to do next, a line of cache apart.
+    let counters: UnsafeMutablePointer<Int>
+    /// Numbers from one counter to the next: two lines, which some processors fetch together.
+    static let counterStride = 16
 
     /// A processor with so many threads; instructions that it lacks are replaced by the best it has.
     public init(threads: Int, instructions: InstructionSet = .best) {
         self.instructions = instructions.isSupported ? instructions : .best
         pool = ThreadPool(threads: threads)
         scratch = .allocate(capacity: 0)
+        counters = .allocate(capacity: pool.count * Self.counterStride)
+        counters.initialize(repeating: 0, count: pool.count * Self.counterStride)
     }
 
     deinit {
         scratch.deallocate()
+        counters.deallocate()
     }
 
-    /// Room for `length` numbers for each thread: at `result + thread * length`, aligned as vectors like it.
-    func scratch(length: Int) -> (base: UnsafeMutablePointer<Float>, stride: Int) {
-        // 16 numbers are a line of cache: threads do not write to one together.
+    /// Room for `length` numbers for each thread, at `base + thread * stride`, and for `shared` numbers of all of them;
+    /// all on borders of lines of cache, which threads do not write to together.
+    func scratch(
+        length: Int, shared: Int = 0
+    ) -> (base: UnsafeMutablePointer<Float>, stride: Int, shared: UnsafeMutablePointer<Float>) {
         let stride = length + 31 & ~15
-        if stride > scratchLength {
+        if stride > scratchLength || shared > scratchShared {
             scratch.deallocate()
-            scratch = .allocate(capacity: stride * threads)
-            scratchLength = stride
+            scratchLength = max(stride, scratchLength)
+            scratchShared = max(shared, scratchShared)
+            let count = scratchLength * threads + scratchShared
+            scratch = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
+                .bindMemory(to: Float.self, capacity: count)
         }
-        return (scratch, scratchLength)
+        return (scratch, scratchLength, scratch + scratchLength * threads)
     }
 
     /// The columns as bytes, in memory of this object.

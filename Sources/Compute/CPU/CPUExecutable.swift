@@ -194,7 +194,9 @@ final class CPUExecutable: Executable, @unchecked Sendable {
             throw ComputeError(.shape, "row \(row) of \(rows), \(values.count) numbers of \(activation.length)")
         }
         let source = self[activation] + row * activation.length
-        for index in 0..<values.count { values[index] = source[index] }
+        values.withUnsafeMutableBufferPointer { values in
+            _ = values.update(fromContentsOf: UnsafeBufferPointer(start: source, count: values.count))
+        }
     }
 
     func readCache(_ cache: CacheID, sequence: Int, positions: Range<Int>) throws(ComputeError) -> [UInt8] {

@@ -8,19 +8,19 @@ enum Portable {
     /// sixteen.
     static func multiply(_ product: compute_product, format: BlockFormat, rows: Range<Int>) {
         let blocks = product.blocks
+        let stride = compute_note_stride(blocks)
         for row in rows {
             let weights = UnsafeRawPointer(product.weights + row * product.row_bytes)
             for column in 0..<product.columns { product.output[column * product.output_stride + row] = 0 }
             for index in 0..<blocks {
                 let block = QuantizedBlock(format, weights, index: index)
                 for column in 0..<product.columns {
-                    let at = column * blocks + index
-                    let x = UnsafeRawPointer(product.quants + at * 32)
-                    let note = product.notes[at]
+                    let x = UnsafeRawPointer(product.quants + (column * blocks + index) * 32)
+                    let notes = product.notes + column * Int(COMPUTE_LISTS) * stride + index
                     let low = dot(block.quants.lowHalf, x.loadUnaligned(as: SIMD16<Int8>.self))
                     let high = dot(block.quants.highHalf, x.loadUnaligned(fromByteOffset: 16, as: SIMD16<Int8>.self))
-                    let sum = note.scale * (block.scales.0 * Float(low) + block.scales.1 * Float(high))
-                    product.output[column * product.output_stride + row] += sum + block.minimum * (note.quarter_sum * 4)
+                    let sum = notes[0] * (block.scales.0 * Float(low) + block.scales.1 * Float(high))
+                    product.output[column * product.output_stride + row] += sum + block.minimum * notes[stride]
                 }
             }
         }
@@ -63,8 +63,40 @@ enum Portable {
         return sum
     }
 
+    /// Attention of each token in each head alone, in the order in which it is defined.
+    static func attend(_ a: compute_attention) {
+        let padded = compute_padded(a.length)
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, a.end - a.begin)) { weights in
+            guard let weights = weights.baseAddress else { return }
+            for query in 0..<a.count * a.group {
+                let position = a.first + query / a.group
+                let at = query / a.group * a.query_stride + query % a.group * a.length
+                let start = max(a.begin, position + 1 - a.window)
+                let seen = max(0, min(a.end, position + 1) - start)
+                let keys = UnsafeRawPointer(a.keys + start * a.key_stride)
+                let values = UnsafeRawPointer(a.values + start * a.value_stride)
+                let target = a.sums.map { $0 + query * padded } ?? a.output + at
+                for j in 0..<seen {
+                    weights[j] = a.scale * product(
+                        BlockFormat(cached: a.key_format), keys + j * a.key_stride, a.queries + at, length: a.length)
+                }
+                let largest = VectorMath.largest(weights, count: seen)
+                let sum = VectorMath.exponentials(weights, minus: largest, count: seen)
+                target.update(repeating: 0, count: a.length)
+                for j in 0..<seen {
+                    add(
+                        BlockFormat(cached: a.value_format), values + j * a.value_stride, times: weights[j], to: target,
+                        length: a.length)
+                }
+                a.largest?[query] = largest
+                a.powers?[query] = sum
+                if a.sums == nil { for i in 0..<a.length { target[i] /= sum } }
+            }
+        }
+    }
+
     /// `sum += weight · row`.
-    static func add(
+    private static func add(
         _ format: BlockFormat, _ row: UnsafeRawPointer, times weight: Float, to sum: UnsafeMutablePointer<Float>,
         length: Int
     ) {
@@ -83,11 +115,21 @@ enum Portable {
             var at = 0
             while at < length {
                 let count = min(32, length - at)
-                let bytes = row + at / format.blockLength * format.blockSize
-                format.dequantize(bytes, count: count, into: values)
+                if format.isQuantized {
+                    QuantizedBlock(format, row, index: at / 32).write(to: values)
+                } else {
+                    format.dequantize(row + at * format.blockSize, count: count, into: values)
+                }
                 body(values, at, count)
                 at += count
             }
         }
+    }
+}
+
+extension BlockFormat {
+    /// A format by its number among those of the kernels.
+    fileprivate init(cached number: CInt) {
+        self = UInt8(exactly: number).flatMap(BlockFormat.init(rawValue:)) ?? .f32
     }
 }

@@ -98,8 +98,21 @@ package enum VectorMath {
         into output: UnsafeMutablePointer<Float>
     ) {
         guard count > 0 else { return }
-        let squares = Portable.product(x, x, length: count)
-        let factor = 1 / (squares / Float(count) + epsilon).squareRoot()
+        // In double precision: a long token of like numbers would lose digits otherwise.
+        var squares = SIMD8<Double>()
+        var rest = 0.0
+        var i = 0
+        while i + 8 <= count {
+            let values = UnsafeRawPointer(x + i).loadUnaligned(as: SIMD8<Float>.self)
+            let wide = SIMD8<Double>(values)
+            squares += wide * wide
+            i += 8
+        }
+        while i < count {
+            rest += Double(x[i]) * Double(x[i])
+            i += 1
+        }
+        let factor = Float(1 / ((squares.sum() + rest) / Double(count) + Double(epsilon)).squareRoot())
         map(x, weight, count, into: output) { $0 * factor * $1 }
     }
 
@@ -129,8 +142,13 @@ package enum VectorMath {
     /// `e^x / Σ e^x` in place. Of −∞ alone, or with a NaN or +∞ among them, the result is NaN.
     package static func softmax(_ x: UnsafeMutablePointer<Float>, count: Int) {
         guard count > 0 else { return }
-        let highest = largest(UnsafePointer(x), count: count)
-        map(UnsafePointer(x), UnsafePointer(x), count, into: x) { value, _ in exp(value - highest) }
+        let inverse = 1 / exponentials(x, minus: largest(UnsafePointer(x), count: count), count: count)
+        map(UnsafePointer(x), UnsafePointer(x), count, into: x) { value, _ in value * inverse }
+    }
+
+    /// `e^(x − largest)` in place, and their sum.
+    static func exponentials(_ x: UnsafeMutablePointer<Float>, minus largest: Float, count: Int) -> Float {
+        map(UnsafePointer(x), UnsafePointer(x), count, into: x) { value, _ in exp(value - largest) }
         var sum: Float = 0
         var sums = SIMD8<Float>()
         let bytes = UnsafeRawPointer(x)
@@ -143,8 +161,7 @@ package enum VectorMath {
             sum += x[i]
             i += 1
         }
-        let inverse = 1 / (sum + sums.sum())
-        map(UnsafePointer(x), UnsafePointer(x), count, into: x) { value, _ in value * inverse }
+        return sum + sums.sum()
     }
 
     /// Where the largest number is, the first of equal ones; NaN is not looked at. `nil` when there is no number.

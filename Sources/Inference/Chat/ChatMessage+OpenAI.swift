@@ -61,7 +61,8 @@ extension ChatMessage {
             // Templates look at its length, or put it behind other text.
             self.init(role: role, content: "")
         } else {
-            self.init(role: role == "developer" ? "system" : role, content: try Self.text(content, at: "\(place).content"))
+            self.init(
+                role: role == "developer" ? "system" : role, content: try Self.text(content, at: "\(place).content"))
         }
         self.fields = fields
     }
@@ -81,7 +82,9 @@ extension ChatMessage {
                 throw ChatMessageError(
                     "\(place).type", "parts of the type “\(type.prefix(50))” cannot be used: only text can")
             }
-            guard let text = part["text"]?.string else { throw ChatMessageError("\(place).text", "a text was expected") }
+            guard let text = part["text"]?.string else {
+                throw ChatMessageError("\(place).text", "a text was expected")
+            }
             texts.append(text)
         }
         return texts.joined(separator: "\n")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Compute
 public import RDRR
-internal import Wire
+internal import Synchronization
 
 /// For how much a model is loaded.
 public struct ModelOptions: Hashable, Sendable {
@@ -57,16 +57,23 @@ public final class LanguageModel: Sendable {
     ) throws {
         let shards = try MappedShards(folder)
         try shards.mapAll()
-        try self.init(folder, shards, on: device, options: options)
-        try bindAll(shards)
+        try self.init(folder, shards, on: device, options: options, feed: nil)
+        for weight in graph.sources.indices { try bind(weight) }
     }
 
     private let graph: ModelGraph
+    private let shards: MappedShards
+    private let feed: ShardFeed?
+    /// Segments whose weights are bound; all, where there is nothing to wait for.
+    private let boundSegments: Mutex<Int>
 
     /// Compiles a model whose shards need not be there yet.
     init(
-        _ folder: ModelFolder, _ shards: MappedShards, on device: any ComputeDevice, options: ModelOptions
+        _ folder: ModelFolder, _ shards: MappedShards, on device: any ComputeDevice, options: ModelOptions,
+        feed: ShardFeed?
     ) throws {
+        self.shards = shards
+        self.feed = feed
         manifest = folder.manifest
         architecture = try ModelArchitecture(folder)
         graph = try ModelGraph(
@@ -78,7 +85,41 @@ public final class LanguageModel: Sendable {
             sequences: options.sequences, positions: positions, cacheFormat: options.cacheFormat,
             precision: options.precision, profiles: options.profiles)
         executable = try device.compile(graph.program, options: execution)
+        boundSegments = Mutex(feed == nil ? graph.program.segments.count : 0)
+        if let feed {
+            feed.setOrder(graph.shardsInOrder)
+            // An expert's weights are bound when a token asks for it.
+            executable.provide { [graph, shards] (weight, part) throws(ComputeError) in
+                let source = graph.sources[weight.index][part]
+                do {
+                    try feed.wait(for: source.shards)
+                    let bytes = try shards.bytes(of: source.tensor, range: source.range)
+                    return WeightBytes(bytes.buffer, owner: bytes.owner)
+                } catch {
+                    throw ComputeError(.missing, "\(source.tensor.name): \(error)")
+                }
+            }
+        }
     }
+
+    /// Lets a batch go through the network; waits for weights that are still on their way.
+    public func run(_ batch: Batch) throws {
+        let count = graph.program.segments.count
+        var bound = boundSegments.withLock { $0 }
+        guard bound < count else { return try executable.run(batch) }
+        if bound > 0 { try executable.run(batch, segments: 0..<bound) }
+        while bound < count {
+            for weight in graph.program.segments[bound].weights where program[weight].parts == 1 {
+                try feed?.wait(for: graph.sources[weight.index][0].shards)
+                try bind(weight.index)
+            }
+            try executable.run(batch, segments: bound..<bound + 1)
+            bound += 1
+            boundSegments.withLock { $0 = bound }
+        }
+    }
+
+    private var program: Program { graph.program }
 
     /// How many positions of each sequence there is room for.
     private static func positions(
@@ -139,22 +180,17 @@ public final class LanguageModel: Sendable {
 
     // MARK: Weights
 
-    /// Binds every weight to the mapped shards.
-    func bindAll(_ shards: MappedShards) throws {
-        for weight in graph.sources.indices {
-            for part in graph.sources[weight].indices { try bind(weight, part, shards) }
+    private func bind(_ weight: Int) throws {
+        for (part, source) in graph.sources[weight].enumerated() {
+            let bytes = try shards.bytes(of: source.tensor, range: source.range)
+            let id = WeightID(index: weight)
+            guard let format = source.widens else {
+                try executable.bind(id, part: part, to: WeightBytes(bytes.buffer, owner: bytes.owner))
+                continue
+            }
+            let widened = WidenedNumbers(bytes.buffer, format: format)
+            try executable.bind(id, part: part, to: WeightBytes(widened.buffer, owner: widened))
         }
-    }
-
-    private func bind(_ weight: Int, _ part: Int, _ shards: MappedShards) throws {
-        let source = graph.sources[weight][part]
-        let bytes = try shards.bytes(of: source.tensor, range: source.range)
-        let id = WeightID(index: weight)
-        guard let format = source.widens else {
-            return try executable.bind(id, part: part, to: WeightBytes(bytes.buffer, owner: bytes.owner))
-        }
-        let widened = WidenedNumbers(bytes.buffer, format: format)
-        try executable.bind(id, part: part, to: WeightBytes(widened.buffer, owner: widened))
     }
 
     /// Numbers of a vector as single-precision ones.

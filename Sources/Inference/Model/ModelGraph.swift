@@ -11,6 +11,9 @@ struct ModelGraph {
         let range: Range<Int>
         /// Whether the tensor's numbers become single-precision ones when they are bound: vectors alone.
         let widens: BlockFormat?
+
+        /// The shards that hold them.
+        var shards: [Int] { tensor.spans(of: range).map(\.shard) }
     }
 
     let architecture: ModelArchitecture
@@ -44,6 +47,23 @@ struct ModelGraph {
             throw error as? InferenceError
                 ?? InferenceError(.mismatch, at: manifest.modelId, "\(error)", advice: "get the model again")
         }
+    }
+
+    /// The shards in the order in which the first token needs them; those of experts after all others, as nobody knows yet
+    /// which it asks for.
+    var shardsInOrder: [Int] {
+        var order: [Int] = []
+        var known: Set<Int> = []
+        for isExpert in [false, true] {
+            for segment in program.segments {
+                for weight in segment.weights where (program[weight].parts > 1) == isExpert {
+                    for shard in sources[weight.index].flatMap(\.shards) where known.insert(shard).inserted {
+                        order.append(shard)
+                    }
+                }
+            }
+        }
+        return order
     }
 
     static func names(_ architecture: ModelArchitecture, _ manifest: RDRRManifest) -> TensorNames {

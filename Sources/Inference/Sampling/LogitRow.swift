@@ -95,10 +95,9 @@ struct LogitRow {
         candidates.append(Candidate(logit: logits[index], token: Int32(index)))
     }
 
-    /// The likeliest tokens, best first, at least as many as together have this probability: all above a bound, which is
-    /// lowered until they do. Few have to be put in order, unless all are nearly equal.
-    func collect(holding probability: Float, below highest: Float, into candidates: inout [Candidate]) {
-        let target = sumOfExponentials(highest: highest, scale: 1) * Double(probability)
+    /// The likeliest tokens, best first, at least as many as make `Σ e^(logit − highest)` reach `target`: all above a
+    /// bound, which is lowered until they do. Few have to be put in order, unless all are nearly equal.
+    func collect(reaching target: Double, below highest: Float, into candidates: inout [Candidate]) {
         for depth in [4, 8, 16, Float.infinity] {
             collect(from: highest - depth, into: &candidates)
             var sum = 0.0

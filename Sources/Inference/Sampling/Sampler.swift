@@ -99,22 +99,19 @@ public struct Sampler: Sendable {
         guard scale.isFinite else { return peak.token }
         if options.topK > 0, options.topK < row.count {
             row.collect(highest: options.topK, into: &candidates)
+            if options.topP < 1 {
+                let total = candidates.reduce(0) { $0 + exp(Double($1.logit - peak.logit)) }
+                keepNucleus(of: total * Double(options.topP), peak.logit)
+            }
         } else if options.topP < 1 {
-            row.collect(holding: options.topP, below: peak.logit, into: &candidates)
+            let target = row.sumOfExponentials(highest: peak.logit, scale: 1) * Double(options.topP)
+            row.collect(reaching: target, below: peak.logit, into: &candidates)
+            keepNucleus(of: target, peak.logit)
         } else if options.minP > 0 {
             row.collect(from: leastLogit(peak), into: &candidates)
         } else {
             let total = row.sumOfExponentials(highest: peak.logit, scale: scale)
             return row.place(of: fraction() * total, highest: peak.logit, scale: scale) ?? peak.token
-        }
-        if options.topP < 1 {
-            // Of what top-k left, or of all: then the candidates are enough for it and no more are needed.
-            let isCut = options.topK > 0 && options.topK < row.count
-            let total =
-                isCut
-                ? candidates.reduce(0) { $0 + exp(Double($1.logit - peak.logit)) }
-                : row.sumOfExponentials(highest: peak.logit, scale: 1)
-            keepNucleus(of: total * Double(options.topP), peak.logit)
         }
         if options.minP > 0 {
             let least = leastLogit(peak)

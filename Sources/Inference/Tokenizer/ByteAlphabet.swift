@@ -24,28 +24,34 @@ enum ByteAlphabet {
         return table
     }()
 
-    /// Calls `body` with each byte that a token of such a vocabulary, given as UTF-8, stands for; `false` once a character
-    /// stands for none.
-    @inline(__always)
-    static func decode(_ bytes: [UInt8], _ range: Range<Int>, _ body: (UInt8) -> Void) -> Bool {
-        var index = range.lowerBound
-        while index < range.upperBound {
-            // All characters of the alphabet have one or two bytes in UTF-8.
-            var code = Int(bytes[index])
-            index += 1
-            if code >= 0x80 {
-                guard (0xC2...0xC5).contains(code), index < range.upperBound, bytes[index] & 0xC0 == 0x80 else {
-                    return false
+    /// Writes the bytes that a token of such a vocabulary, given as UTF-8, stands for into `text` from `start` on, and
+    /// gives where they end; `nil` if a character stands for none. There must be room for as many bytes as are read.
+    static func decode(_ bytes: [UInt8], _ range: Range<Int>, into text: inout [UInt8], at start: Int) -> Int? {
+        precondition(range.upperBound <= bytes.count && start + range.count <= text.count)
+        return text.withUnsafeMutableBufferPointer { text in
+            bytes.withUnsafeBufferPointer { bytes in
+                var end = start
+                var index = range.lowerBound
+                while index < range.upperBound {
+                    // All characters of the alphabet have one or two bytes in UTF-8.
+                    var code = Int(bytes[index])
+                    index += 1
+                    if code >= 0x80 {
+                        guard (0xC2...0xC5).contains(code), index < range.upperBound, bytes[index] & 0xC0 == 0x80
+                        else { return nil }
+                        code = (code & 0x1F) << 6 | Int(bytes[index] & 0x3F)
+                        index += 1
+                    }
+                    if code > 0x20, code < 0x7F {
+                        text[end] = UInt8(code)
+                    } else {
+                        guard code < Self.bytes.count, Self.bytes[code] >= 0 else { return nil }
+                        text[end] = UInt8(Self.bytes[code])
+                    }
+                    end += 1
                 }
-                code = (code & 0x1F) << 6 | Int(bytes[index] & 0x3F)
-                index += 1
-            } else if code > 0x20, code < 0x7F {
-                body(UInt8(code))
-                continue
+                return end
             }
-            guard code < Self.bytes.count, Self.bytes[code] >= 0 else { return false }
-            body(UInt8(Self.bytes[code]))
         }
-        return true
     }
 }

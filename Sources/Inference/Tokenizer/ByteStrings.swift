@@ -19,21 +19,9 @@ struct ByteStrings: Sendable {
     @discardableResult
     mutating func append(_ string: some Collection<UInt8>) -> Int {
         bytes.append(contentsOf: string)
-        return close()
-    }
-
-    /// Adds a byte to the string that `close` ends.
-    mutating func extend(by byte: UInt8) { bytes.append(byte) }
-
-    /// Ends the string that `extend` made and gives its number.
-    @discardableResult
-    mutating func close() -> Int {
         ends.append(UInt32(bytes.count))
         return ends.count - 1
     }
-
-    /// Takes back what `extend` made since the last string.
-    mutating func drop() { bytes.removeLast(bytes.count - Int(ends.last ?? 0)) }
 
     mutating func reserve(count: Int, bytes size: Int) {
         ends.reserveCapacity(count)

@@ -59,6 +59,25 @@ struct JSONCursor {
         text = Array(value.utf8)
     }
 
+    /// Takes a string and puts it behind others.
+    mutating func string(into strings: inout ByteStrings) throws(TokenizerError) {
+        let start = try open(UInt8(ascii: "\""))
+        var end = start
+        while end < bytes.count, bytes[end] != UInt8(ascii: "\""), bytes[end] != UInt8(ascii: "\\"), bytes[end] >= 0x20
+        {
+            end += 1
+        }
+        if end < bytes.count, bytes[end] == UInt8(ascii: "\"") {
+            strings.append(bytes[start..<end])
+            offset = end + 1
+        } else {
+            var text: [UInt8] = []
+            offset = start - 1
+            try string(into: &text)
+            strings.append(text)
+        }
+    }
+
     /// Takes an integer.
     mutating func integer() throws(TokenizerError) -> Int {
         guard case .integer(let value) = try value() else { throw fault("an integer was expected") }

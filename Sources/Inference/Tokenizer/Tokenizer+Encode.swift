@@ -76,6 +76,8 @@ extension Tokenizer {
 private struct Encoder {
     private let tokenizer: Tokenizer
     private let text: [UInt8]
+    /// SentencePiece: the stretches so far in its form.
+    private var escaped: [UInt8] = []
     private let limit: Int
     private var merger = PairMerger()
     private var seen = SeenWords()
@@ -123,9 +125,11 @@ private struct Encoder {
                 }
             }
         case .sentencePiece:
-            let escaped = SentencePieceText.escaped(text[range], withPrefix: tokenizer.addsSpacePrefix)
-            seen.begin(textOf: escaped.count)
-            try encodeRuns(escaped, by: rule)
+            beginText()
+            let start = escaped.count
+            SentencePieceText.escape(text[range], withPrefix: tokenizer.addsSpacePrefix, into: &escaped)
+            let escaped = escaped
+            try encodeRuns(escaped, start..<escaped.count, by: rule)
         }
     }
 
@@ -159,20 +163,22 @@ private struct Encoder {
     }
 
     /// Cuts text where nothing can merge.
-    private mutating func encodeRuns(_ text: [UInt8], by rule: some MergeRule) throws(TokenizerError) {
+    private mutating func encodeRuns(
+        _ text: [UInt8], _ range: Range<Int>, by rule: some MergeRule
+    ) throws(TokenizerError) {
         guard let neighbours = tokenizer.neighbours else { return }
-        var start = 0
-        var offset = 0
-        var end = Neighbours.end(of: 0, in: text, text.count)
-        while end < text.count {
-            let next = Neighbours.end(of: end, in: text, text.count)
+        var start = range.lowerBound
+        var offset = start
+        var end = Neighbours.end(of: start, in: text, range.upperBound)
+        while end < range.upperBound {
+            let next = Neighbours.end(of: end, in: text, range.upperBound)
             if !neighbours.mayJoin(text, offset..<end, end..<next) {
                 try encodeRun(text, start..<end, by: rule)
                 start = end
             }
             (offset, end) = (end, next)
         }
-        try encodeRun(text, start..<text.count, by: rule)
+        try encodeRun(text, start..<range.upperBound, by: rule)
     }
 
     /// A symbol for each character; what is no token at the end becomes its bytes.
@@ -215,14 +221,19 @@ enum SentencePieceText {
     /// U+2581, which stands for a space, in UTF-8.
     static let space: [UInt8] = [0xE2, 0x96, 0x81]
 
-    static func escaped(_ text: ArraySlice<UInt8>, withPrefix: Bool) -> [UInt8] {
-        let space = space
+    /// Text in this form.
+    static func escaped(_ text: ArraySlice<UInt8>) -> [UInt8] {
         var escaped: [UInt8] = []
-        escaped.reserveCapacity(text.count + text.count / 2 + 3)
+        escape(text, withPrefix: false, into: &escaped)
+        return escaped
+    }
+
+    /// Puts text behind what is there.
+    static func escape(_ text: ArraySlice<UInt8>, withPrefix: Bool, into escaped: inout [UInt8]) {
+        let space = space
         if withPrefix { escaped += space }
         for byte in text {
             if byte == 0x20 { escaped += space } else { escaped.append(byte) }
         }
-        return escaped
     }
 }

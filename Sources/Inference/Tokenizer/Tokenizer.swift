@@ -75,10 +75,12 @@ public final class Tokenizer: Sendable {
             case .normal: index.insert(id, of: pieces)
             case .control, .unknown: added.insert(Int32(id), pieces[id])
             case .userDefined:
-                // SentencePiece's runs of spaces are merged like others: only so do the words after them stay whole.
-                let hasSpace = definition.tokens[id].contains(0x20)
-                if definition.algorithm != .sentencePiece || !hasSpace { added.insert(Int32(id), pieces[id]) }
-                if definition.algorithm == .sentencePiece { index.insert(id, of: pieces) }
+                added.insert(Int32(id), pieces[id])
+                guard definition.algorithm == .sentencePiece else { continue }
+                index.insert(id, of: pieces)
+                // Gemma's runs of spaces: they go before all merging, too.
+                let spaced = Self.withSpaces(pieces[id])
+                if !definition.scores.isEmpty, spaced.count < pieces[id].count { added.insert(Int32(id), spaced[...]) }
             case .unused, .byte: break
             }
         }
@@ -171,6 +173,7 @@ public final class Tokenizer: Sendable {
     /// vocabulary that holds a character which stands for no byte.
     private static func pieces(of definition: borrowing TokenizerDefinition) -> ByteStrings {
         let tokens = definition.tokens
+        var text: [UInt8] = []
         var pieces = ByteStrings()
         pieces.reserve(count: tokens.count, bytes: tokens.bytes.count)
         for id in 0..<tokens.count {
@@ -178,15 +181,15 @@ public final class Tokenizer: Sendable {
             if definition.algorithm == .sentencePiece {
                 let isText = definition.kinds[id] == .normal || definition.kinds[id] == .userDefined
                 if isText, tokens.bytes[range].contains(0x20) {
-                    pieces.append(SentencePieceText.escaped(tokens.bytes[range], withPrefix: false))
+                    pieces.append(SentencePieceText.escaped(tokens.bytes[range]))
                     continue
                 }
             } else if definition.kinds[id] == .normal {
-                if ByteAlphabet.decode(tokens.bytes, range, { pieces.extend(by: $0) }) {
-                    pieces.close()
+                text.grow(to: range.count)
+                if let end = ByteAlphabet.decode(tokens.bytes, range, into: &text, at: 0) {
+                    pieces.append(text[..<end])
                     continue
                 }
-                pieces.drop()
             }
             pieces.append(tokens.bytes[range])
         }
@@ -223,19 +226,24 @@ public final class Tokenizer: Sendable {
             guard space < range.upperBound, !merges.bytes[(space + 1)..<range.upperBound].contains(0x20) else {
                 throw .malformed(definition.file, "merges[\(rank)] is no pair")
             }
-            text.removeAll(keepingCapacity: true)
-            var middle = 0
-            for part in [range.lowerBound..<space, space + 1..<range.upperBound] {
-                middle = text.count
-                if !isByteLevel {
-                    text.append(contentsOf: merges.bytes[part])
-                } else if !ByteAlphabet.decode(merges.bytes, part, { text.append($0) }) {
-                    throw .malformed(definition.file, "merges[\(rank)] is not in the byte alphabet")
-                }
+            let parts = (range.lowerBound..<space, space + 1..<range.upperBound)
+            text.grow(to: range.count)
+            let middle: Int?
+            let end: Int?
+            if isByteLevel {
+                middle = ByteAlphabet.decode(merges.bytes, parts.0, into: &text, at: 0)
+                end = middle.flatMap { ByteAlphabet.decode(merges.bytes, parts.1, into: &text, at: $0) }
+            } else {
+                middle = parts.0.count
+                end = range.count - 1
+                text.replaceSubrange(0..<range.count - 1, with: merges.bytes[parts.0] + merges.bytes[parts.1])
+            }
+            guard let middle, let end else {
+                throw .malformed(definition.file, "merges[\(rank)] is not in the byte alphabet")
             }
             guard let left = index.find(text, 0..<middle, in: pieces),
-                let right = index.find(text, middle..<text.count, in: pieces),
-                let result = index.find(text, 0..<text.count, in: pieces)
+                let right = index.find(text, middle..<end, in: pieces),
+                let result = index.find(text, 0..<end, in: pieces)
             else {
                 throw TokenizerError(
                     .mismatch, at: definition.file,
@@ -245,5 +253,12 @@ public final class Tokenizer: Sendable {
             table.insert(left, right, rank: rank, result: result)
         }
         return table
+    }
+}
+
+extension [UInt8] {
+    /// Makes room for so many bytes.
+    fileprivate mutating func grow(to count: Int) {
+        if count > self.count { append(contentsOf: repeatElement(0, count: count - self.count + 256)) }
     }
 }

@@ -32,7 +32,6 @@ private struct BundledReader {
 
     mutating func read(_ cursor: inout JSONCursor, _ name: String) throws(TokenizerError) {
         if try cursor.takeNull() { return }
-        var text: [UInt8] = []
         switch name {
         case "vocab":
             try cursor.members { (cursor, token) throws(TokenizerError) in
@@ -41,14 +40,12 @@ private struct BundledReader {
         case "tokens":
             var tokens = ByteStrings()
             try cursor.elements { (cursor) throws(TokenizerError) in
-                try cursor.string(into: &text)
-                tokens.append(text)
+                try cursor.string(into: &tokens)
             }
             list = tokens
         case "merges":
             try cursor.elements { (cursor) throws(TokenizerError) in
-                try cursor.string(into: &text)
-                merges.append(text)
+                try cursor.string(into: &merges)
             }
         case "scores":
             try cursor.elements { (cursor) throws(TokenizerError) in scores.append(Float(try cursor.number())) }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import Synchronization
 
 /// The shards of a model folder in memory, where weights are used in place.
 ///
@@ -7,7 +8,7 @@ internal import Glibc
 /// That takes shards of whole pages, which all but the last mostly are; others get a place of their own, and a tensor over
 /// such a border is copied.
 public final class MappedShards: @unchecked Sendable {
-    // Unchecked: the memory is only ever read. Which shards are mapped is changed by `map` alone, one caller at a time.
+    // Unchecked: memory of a shard is written before it counts as held, and only read from then on.
 
     /// Bytes that stay where they are for as long as their owner lives.
     public struct Bytes: @unchecked Sendable {
@@ -23,8 +24,14 @@ public final class MappedShards: @unchecked Sendable {
     private let roomSize: Int
     /// Where each shard has its place in the room; `nil` for one that cannot lie there.
     private let places: [Int?]
-    private var isMapped: [Bool]
-    private var apart: [Int: MappedFile] = [:]
+    private let held: Mutex<Held>
+
+    /// Which shards are there.
+    private struct Held {
+        var isThere: [Bool]
+        /// Where shards are that have no place in the room, and who keeps them there.
+        var apart: [Int: Bytes] = [:]
+    }
 
     /// Takes room in the address space for the shards of a folder; none is mapped yet.
     public init(_ folder: ModelFolder) throws(RDRRError) {
@@ -37,7 +44,7 @@ public final class MappedShards: @unchecked Sendable {
             start += shard.size
         }
         self.places = places
-        isMapped = Array(repeating: false, count: places.count)
+        held = Mutex(Held(isThere: Array(repeating: false, count: places.count)))
         roomSize = max(page, start)
         guard let room = mmap(nil, roomSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
             room != MAP_FAILED
@@ -47,14 +54,13 @@ public final class MappedShards: @unchecked Sendable {
 
     deinit { munmap(room, roomSize) }
 
-    /// Maps a shard, which must be whole on the disk. One that is mapped stays as it is.
+    /// Takes in a shard that is whole on the disk. One that is there already stays as it is.
     public func map(_ shard: Int) throws(RDRRError) {
-        guard !isMapped[shard] else { return }
+        guard !holds(shard) else { return }
         let entry = folder.manifest.shards[shard]
         guard let place = places[shard] else {
-            apart[shard] = try folder.mapped(entry)
-            isMapped[shard] = true
-            return
+            let file = try folder.mapped(entry)
+            return hold(shard, apart: Bytes(buffer: file.memory, owner: file))
         }
         let path = folder.path(of: entry)
         let file = try SystemFile(reading: path)
@@ -68,17 +74,46 @@ public final class MappedShards: @unchecked Sendable {
             let target = mmap(room + place, size, PROT_READ, MAP_SHARED | MAP_FIXED, file.descriptor, 0)
             guard target != MAP_FAILED else { throw RDRRError.system(errno, at: path, "cannot be mapped into memory") }
         }
-        isMapped[shard] = true
+        hold(shard)
     }
 
-    /// Maps all shards.
+    /// Takes in a shard whose bytes are at hand.
+    public func put(_ bytes: Span<UInt8>, as shard: Int) throws(RDRRError) {
+        guard !holds(shard) else { return }
+        let entry = folder.manifest.shards[shard]
+        guard bytes.count == entry.size else {
+            throw RDRRError(
+                .sizeMismatch, at: entry.name, "\(bytes.count) bytes came, the manifest says \(entry.size)",
+                advice: "get the shard from somewhere else")
+        }
+        let isCopied = bytes.withUnsafeBytes { bytes in
+            guard let place = places[shard] else {
+                let copy = CopiedBytes([bytes])
+                hold(shard, apart: Bytes(buffer: copy.buffer, owner: copy))
+                return true
+            }
+            guard bytes.count > 0 else { return true }
+            guard mprotect(room + place, bytes.count, PROT_READ | PROT_WRITE) == 0 else { return false }
+            UnsafeMutableRawBufferPointer(start: room + place, count: bytes.count).copyMemory(from: bytes)
+            return true
+        }
+        guard isCopied else { throw RDRRError.system(errno, at: entry.name, "there is no memory for the shard") }
+        hold(shard)
+    }
+
+    /// Takes in all shards, which must be on the disk.
     public func mapAll() throws(RDRRError) {
-        for shard in isMapped.indices { try map(shard) }
+        for shard in places.indices { try map(shard) }
     }
 
-    /// Whether all shards of a part of a tensor are mapped.
-    public func holds(_ tensor: Tensor, range: Range<Int>) -> Bool {
-        tensor.spans(of: range).allSatisfy { isMapped[$0.shard] }
+    /// Whether a shard is there.
+    public func holds(_ shard: Int) -> Bool { held.withLock { $0.isThere[shard] } }
+
+    private func hold(_ shard: Int, apart bytes: Bytes? = nil) {
+        held.withLock {
+            if let bytes { $0.apart[shard] = bytes }
+            $0.isThere[shard] = true
+        }
     }
 
     /// A part of a tensor's bytes, whose shards are mapped: where they lie, or copied if they are in several pieces.
@@ -86,7 +121,7 @@ public final class MappedShards: @unchecked Sendable {
         let spans = tensor.spans(of: range)
         var pieces: [UnsafeRawBufferPointer] = []
         for span in spans {
-            guard isMapped[span.shard] else {
+            guard holds(span.shard) else {
                 throw RDRRError(
                     .missing, at: folder.manifest.shards[span.shard].name, "the shard is not there yet",
                     advice: "fetch the model first")
@@ -113,8 +148,9 @@ public final class MappedShards: @unchecked Sendable {
         if let place = places[span.shard] {
             return UnsafeRawBufferPointer(start: room + place + span.offset, count: span.size)
         }
-        return apart[span.shard].map { UnsafeRawBufferPointer(rebasing: $0.memory[span.range]) }
-            ?? UnsafeRawBufferPointer(start: nil, count: 0)
+        let bytes = held.withLock { $0.apart[span.shard] }
+        guard let bytes else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        return UnsafeRawBufferPointer(rebasing: bytes.buffer[span.range])
     }
 
     /// Bytes of several places in one.

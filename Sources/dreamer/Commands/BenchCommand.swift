@@ -7,6 +7,6 @@ struct BenchCommand: AsyncParsableCommand {
         commandName: "bench", abstract: "Measure speed, processor time and memory.",
         subcommands: [
             BenchHashCommand.self, BenchChannelCommand.self, BenchConnectionsCommand.self, BenchSwarmCommand.self,
-            BenchPathCommand.self, BenchRelayCommand.self, PathEndCommand.self,
+            BenchPathCommand.self, BenchRelayCommand.self, BenchInferenceCommand.self, PathEndCommand.self,
         ])
 }

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Compute
+public import RDRR
+internal import Synchronization
+
+/// Gives the bytes of a shard when the network needs them; `nil` when the shard is whole in the model's folder.
+public typealias ShardLoader = @Sendable (_ shard: Int) async throws -> [UInt8]?
+
+/// Loads a model whose shards come one after the other, and lets it compute meanwhile: layer by layer, as far as they are
+/// there.
+///
+///     let pipeline = ModelPipeline(folder)
+///     pipeline.setCustomShardLoader { try await source.shard($0) }
+///     let model = try pipeline.load(on: device)
+///
+/// Shards are asked for in the order in which the first token needs them; experts that no token has asked for come last.
+public final class ModelPipeline: Sendable {
+    /// How far loading is.
+    public struct Progress: Hashable, Sendable {
+        /// Bytes of the shards that are there.
+        public let bytesDone: Int
+        /// Bytes of all shards.
+        public let bytesTotal: Int
+        /// The shard that came last.
+        public let shard: Int
+    }
+
+    private struct Loading {
+        var loader: ShardLoader?
+        var verifies = true
+    }
+
+    private let folder: ModelFolder
+    private let loading = Mutex(Loading())
+
+    /// A pipeline for a model whose manifest, and the files it names beside the shards, are in a folder.
+    public init(_ folder: ModelFolder) {
+        self.folder = folder
+    }
+
+    /// Asks `loader` for shards from now on; `nil` takes them from the folder. With `verify` what it gives is hashed, and
+    /// bytes with another hash than the manifest's are an error. Without, the loader vouches for them.
+    public func setCustomShardLoader(verify: Bool = true, _ loader: ShardLoader?) {
+        loading.withLock { $0 = Loading(loader: loader, verifies: verify) }
+    }
+
+    /// Begins to ask for shards, and gives the model at once: running it waits for what it needs.
+    ///
+    /// - Parameters:
+    ///   - concurrency: how many shards are asked for at the same time.
+    ///   - onProgress: called for each shard that came, on any thread.
+    public func load(
+        on device: any ComputeDevice, options: ModelOptions = ModelOptions(), concurrency: Int = 4,
+        onProgress: @escaping @Sendable (Progress) -> Void = { _ in }
+    ) throws -> LanguageModel {
+        let shards = try MappedShards(folder)
+        let loading = loading.withLock { $0 }
+        let feed = ShardFeed(
+            folder, shards, loader: loading.loader, verifies: loading.verifies, onProgress: onProgress)
+        let model = try LanguageModel(folder, shards, on: device, options: options, feed: feed)
+        feed.start(concurrency: max(1, concurrency))
+        return model
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Compute
+import Glibc
+import Inference
+import RDRR
+import Wire
+
+/// `dreamer generate DIR --prompt TEXT`
+struct GenerateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "generate",
+        abstract: "Have a model go on from a prompt; prints the text as it comes.",
+        discussion: "Ctrl-C ends the text. What it took is told on standard error.")
+
+    @Argument(help: "The folder with manifest.json.")
+    var folder: String
+
+    @Option(help: "The text to go on from; standard input unless given.")
+    var prompt: String?
+
+    @Flag(help: "Take the prompt for what a user says, and put it into the model's chat template.")
+    var chat = false
+
+    @Option(help: "With --chat: what the model is told before.")
+    var system: String?
+
+    @Option(name: .customLong("max-tokens"), help: "The most tokens to generate; as many as there is room for unless given.")
+    var maxTokens: Int?
+
+    @Option(help: "A text that ends the generation (repeatable).")
+    var stop: [String] = []
+
+    @OptionGroup var sampling: SamplingArguments
+    @OptionGroup var inference: InferenceOptions
+
+    @Option(help: "Generate nothing: write the logits at each token of the prompt to this file, float32, positions × vocabulary.")
+    var logits: String?
+
+    @Flag(help: "Print text, tokens and statistics as JSON.")
+    var json = false
+
+    @Flag(help: "Tell nothing but the text.")
+    var quiet = false
+
+    func validate() throws {
+        if system != nil, !chat { throw ValidationError("--system is part of a chat: add --chat") }
+        if let maxTokens, maxTokens < 1 { throw ValidationError("--max-tokens \(maxTokens): give at least 1") }
+        do {
+            try sampling.options.validate(vocabulary: .max)
+            _ = try StopSequences(stop)
+        } catch {
+            throw ValidationError("\(error)")
+        }
+    }
+
+    func run() async throws {
+        let started = Clock.seconds
+        let source = try ModelFolder(opening: folder)
+        let tokenizer = try Tokenizer(source)
+        let tokens = try promptTokens(source, tokenizer)
+        let batch = 128
+        let options = inference.modelOptions(outputs: logits == nil ? nil : batch)
+        let (model, device) = try inference.load(source, options) { if !quiet { Terminal.note($0) } }
+        let loaded = Clock.seconds - started
+        if let logits { return try write(tokens, of: model, to: logits) }
+
+        let engine = try GenerationEngine(model, tokenizer: tokenizer)
+        let stream = try engine.generate(
+            GenerationRequest(prompt: tokens, sampling: sampling.options, maxTokens: maxTokens, stops: stop))
+        let run = Task { try await show(stream) }
+        let interrupt = Task {
+            await Interrupt.wait()
+            run.cancel()
+        }
+        let result = try await run.value
+        interrupt.cancel()
+        tell(result, promptTokens: tokens.count, model, device, loaded: loaded)
+    }
+
+    // MARK: The prompt
+
+    private func promptTokens(_ source: ModelFolder, _ tokenizer: Tokenizer) throws -> [Int32] {
+        let bytes = try prompt.map { Array($0.utf8) } ?? StandardInput.bytes(limit: Tokenizer.longestText)
+        // More than that cannot fit any context that the model has; said before all of it is made.
+        let limit = (try? ModelArchitecture(source).context) ?? .max
+        if chat {
+            let template = try ChatTemplate(source, tokenizer: tokenizer)
+            var messages: [ChatMessage] = []
+            if let system { messages.append(ChatMessage(role: "system", content: system)) }
+            messages.append(ChatMessage(role: "user", content: String(decoding: bytes, as: UTF8.self)))
+            let text = try template.render(messages, constants: tokenizer.templateConstants)
+            return try tokenizer.encode(text, addingSpecialTokens: false, limit: limit)
+        }
+        let text = MarkedText(repairing: bytes, isTrusted: false)
+        let tokens = try tokenizer.encode(text, addingSpecialTokens: true, limit: limit)
+        guard tokens.isEmpty else { return tokens }
+        // Of nothing a model can go on if there is a token that texts begin with.
+        guard let beginning = tokenizer.beginning else {
+            throw CommandFailure("the prompt is empty, and the model has no token to begin with: give some text")
+        }
+        return [beginning]
+    }
+
+    // MARK: Text
+
+    private struct Result {
+        var text = ""
+        var tokens: [Int32] = []
+        var end: GenerationEnd?
+    }
+
+    private func show(_ stream: AsyncThrowingStream<GenerationEvent, any Error>) async throws -> Result {
+        var result = Result()
+        func add(_ text: String) {
+            result.text += text
+            if !json { Terminal.outputText(text) }
+        }
+        for try await event in stream {
+            switch event {
+            case .prompt(let done, let count):
+                if Terminal.isInteractive, !quiet, count > 512 {
+                    Terminal.status(done < count ? "reading the prompt: \(done) of \(count) tokens" : "")
+                }
+            case .token(let token):
+                result.tokens.append(token.id)
+                add(token.text)
+            case .end(let end):
+                add(end.text)
+                result.end = end
+            }
+        }
+        if !json, !result.text.hasSuffix("\n") { Terminal.outputText("\n") }
+        return result
+    }
+
+    private func tell(
+        _ result: Result, promptTokens: Int, _ model: LanguageModel, _ device: any ComputeDevice, loaded: Double
+    ) {
+        let memory = model.executable.memory
+        let peak = MeasuredProcess.status("VmHWM", of: "self")
+        if json {
+            var object: JSON.Object = [
+                "text": .string(result.text), "tokens": .array(result.tokens.map { .integer(Int64($0)) }),
+                "reason": .string(result.end?.reason.rawValue ?? GenerationEnd.Reason.cancelled.rawValue),
+                "promptTokens": .integer(Int64(promptTokens)), "generatedTokens": .integer(Int64(result.tokens.count)),
+                "device": .string(device.name), "loadSeconds": .number(loaded),
+                "weightBytes": .integer(Int64(memory.weights)), "cacheBytes": .integer(Int64(memory.caches)),
+                "workingBytes": .integer(Int64(memory.working)), "peakBytes": .integer(Int64(peak)),
+            ]
+            if let rate = result.end?.promptRate { object["promptTokensPerSecond"] = .number(rate) }
+            if let rate = result.end?.decodeRate { object["tokensPerSecond"] = .number(rate) }
+            Terminal.output(JSON.object(object).serialized())
+            return
+        }
+        guard !quiet else { return }
+        func rate(_ value: Double?) -> String { value.map { " (\(Units.fixed($0, 1)) a second)" } ?? "" }
+        let reason =
+            switch result.end?.reason {
+            case .endOfText: "the model ended it"
+            case .stopSequence: "a text that ends it came"
+            case .length: "as many as asked for"
+            case .contextFull: "the context of \(model.context) tokens is full"
+            case .cancelled, nil: "stopped"
+            }
+        Terminal.note(
+            """
+            prompt: \(promptTokens) tokens\(rate(result.end?.promptRate)); generated: \(result.tokens.count) tokens\
+            \(rate(result.end?.decodeRate)), \(reason)
+            loaded in \(Units.duration(loaded)); memory: weights \(Units.bytes(memory.weights)), keys and values up to \
+            \(Units.bytes(memory.caches)), working \(Units.bytes(memory.working)); at most \(Units.bytes(peak)) in all
+            """)
+    }
+
+    // MARK: Logits
+
+    /// Writes a row for each token, after all tokens before it.
+    private func write(_ tokens: [Int32], of model: LanguageModel, to path: String) throws {
+        guard tokens.count <= model.context else {
+            throw CommandFailure("the prompt has \(tokens.count) tokens, the context \(model.context): shorten it")
+        }
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw CommandFailure("\(path): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        var row = [Float](repeating: 0, count: model.architecture.vocabulary)
+        let size = model.executable.options.tokens
+        for start in stride(from: 0, to: tokens.count, by: size) {
+            var batch = Batch()
+            let range = start..<min(start + size, tokens.count)
+            for index in range { batch.append(tokens[index], position: index, wantsOutput: true) }
+            try model.run(batch)
+            for index in range {
+                var span = row.mutableSpan
+                try model.executable.read(model.logits, row: index - start, into: &span)
+                try row.withUnsafeBytes { bytes in
+                    guard Glibc.write(descriptor, bytes.baseAddress, bytes.count) == bytes.count else {
+                        throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
+                    }
+                }
+            }
+        }
+        if !quiet {
+            Terminal.note("\(path): \(tokens.count) positions × \(row.count) numbers; tokens \(tokens.map(String.init).joined(separator: " "))")
+        }
+    }
+}
