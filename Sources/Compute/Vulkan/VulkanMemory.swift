@@ -10,8 +10,10 @@ struct VulkanMemoryTypes {
     let isMapped: Bool
     /// Whether the host reads it there at the speed of memory.
     let isReadable: Bool
-    /// What the host writes and reads: small values of a run, and staging.
+    /// What the host reads and writes: staging.
     let host: Int
+    /// What the host writes and every kernel reads: small values of a run, near the device if it can be.
+    let shared: Int
     /// The most bytes of one allocation.
     let largest: UInt64
 
@@ -44,6 +46,9 @@ struct VulkanMemoryTypes {
             VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
             VK_MEMORY_PROPERTY_HOST_CACHED_BIT)
             ?? find(VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) ?? main
+        shared = find(
+            VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+            ?? host
         largest = adapter.facts.largest_allocation
     }
 }
@@ -58,14 +63,27 @@ final class VulkanBlock {
     var address: UInt64 { raw.address }
     var size: Int { Int(raw.size) }
 
-    /// Memory of the device's, or of the host's.
-    init(_ size: Int, of purpose: String, isHost: Bool = false, _ context: VulkanContext) throws(ComputeError) {
+    /// Whose memory it is.
+    enum Kind {
+        /// The device's: weights, activations, caches.
+        case main
+        /// The host's.
+        case host
+        /// What the host writes and the device reads.
+        case shared
+    }
+
+    /// Takes memory.
+    init(
+        _ size: Int, of purpose: String, kind: Kind = .main, _ context: VulkanContext
+    ) throws(ComputeError) {
         self.context = context
         let memory = context.memory
         let bytes = max(16, (size + 15) & ~15)
+        let type = kind == .main ? memory.main : kind == .host ? memory.host : memory.shared
         let result = vulkan_allocate(
-            context.device, UInt64(bytes), CInt(isHost ? memory.host : memory.main), isHost || memory.isMapped ? 1 : 0,
-            !isHost && context.hasTexels ? 1 : 0, &raw)
+            context.device, UInt64(bytes), CInt(type), kind != .main || memory.isMapped ? 1 : 0,
+            kind == .main && context.hasTexels ? 1 : 0, &raw)
         try result.check(
             "\(bytes >> 20) MiB for \(purpose) (the device has \(context.facts.heap >> 20) MiB, in pieces of at most "
                 + "\(memory.largest >> 20))")

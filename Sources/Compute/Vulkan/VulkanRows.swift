@@ -72,7 +72,7 @@ final class VulkanRows {
             rotations.append(host)
             host += 2 * rotation.frequencies.count * options.tokens
         }
-        self.host = try VulkanBlock(host * 4, of: "values of a batch", isHost: true, context)
+        self.host = try VulkanBlock(host * 4, of: "values of a batch", kind: .shared, context)
 
         var places = VulkanLayout(context)
         for shape in program.caches {

@@ -64,7 +64,7 @@ final class VulkanStaging {
 
     private func staging(_ unit: Int) throws(ComputeError) -> VulkanBlock {
         if let block, block.size >= unit { return block }
-        let made = try VulkanBlock(max(Self.room, unit), of: "staging", isHost: true, context)
+        let made = try VulkanBlock(max(Self.room, unit), of: "staging", kind: .host, context)
         block = made
         return made
     }

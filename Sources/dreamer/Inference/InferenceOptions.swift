@@ -113,7 +113,7 @@ struct InferenceOptions: ParsableArguments {
     /// Whether there is a device that could be faster than the processor: one of the kernel's direct rendering manager,
     /// NVIDIA's, or the host's under WSL.
     private static var hasGraphics: Bool {
-        ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"].contains { access($0, F_OK) == 0 }
+        ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"].contains { (path: String) in access(path, F_OK) == 0 }
     }
 
     /// Processors that this program may use (proc(5): `Cpus_allowed`), which may be fewer than the machine has.

@@ -57,9 +57,10 @@ void main() {
             }
         }
     }
-    [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
+    [[unroll]] for (uint c = 0; c < COLUMNS; c++)
         [[unroll]] for (uint r = 0; r < 4; r++) sums[r][c] = subgroupAdd(sums[r][c]);
-        if (!subgroupElect()) continue;
+    if (!subgroupElect()) return;
+    [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
         [[unroll]] for (uint r = 0; r < 4; r += 2) {
             if (pair + r / 2 >= pairs()) continue;
             float first = sums[r][c] + biasOf(base + taken[r]);

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import RDRR
+import Testing
+import Wire
+
+/// A model that cannot be run, and what is said of it.
+struct UnfitModel: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    /// What the complaint names.
+    let words: [String]
+    let edit: @Sendable (inout JSON.Object) -> Void
+
+    init(_ description: String, _ words: [String], _ edit: @escaping @Sendable (inout JSON.Object) -> Void) {
+        testDescription = description
+        self.words = words
+        self.edit = edit
+    }
+
+    private init(_ description: String, _ words: [String], _ part: String, _ name: String, _ value: JSON?) {
+        self.init(description, words) { manifest in
+            guard case .object(var object)? = manifest[part] else { return }
+            object[name] = value
+            manifest[part] = .object(object)
+        }
+    }
+
+    /// Changes a tensor; the shards stay.
+    private init(_ description: String, _ words: [String], tensor: String, _ name: String, _ value: JSON) {
+        self.init(description, words) { manifest in
+            guard case .object(var tensors)? = manifest["tensors"], case .object(var object)? = tensors[tensor] else {
+                return
+            }
+            object[name] = value
+            tensors[tensor] = .object(object)
+            manifest["tensors"] = .object(tensors)
+        }
+    }
+
+    static let all: [UnfitModel] = [
+        UnfitModel("an unknown network", ["perceiver", "known are"], "architecture", "kind", "perceiver"),
+        UnfitModel("no number of layers", ["architecture.numLayers"], "architecture", "numLayers", nil),
+        UnfitModel("more layers than tensors", ["blk.", "attn_norm"], "architecture", "numLayers", 4000),
+        UnfitModel("an absurd size", ["architecture.hiddenSize"], "architecture", "hiddenSize", .integer(1 << 40)),
+        UnfitModel("a width that is not the tensors'", ["shape", "token_embd"], "architecture", "hiddenSize", 65),
+        UnfitModel("heads that cannot share", ["heads"], "architecture", "numKeyValueHeads", 3),
+        UnfitModel("a vocabulary of another size", ["token_embd"], "architecture", "vocabSize", 100),
+        UnfitModel("a tensor that is not there", ["output_norm.weight"]) { manifest in
+            guard case .object(let tensors)? = manifest["tensors"] else { return }
+            var kept = JSON.Object()
+            for (name, tensor) in tensors where name != "output_norm.weight" { kept[name] = tensor }
+            manifest["tensors"] = .object(kept)
+        },
+        UnfitModel("a type that is not known", ["blk.0.attn_q.weight", "U8"], tensor: "blk.0.attn_q.weight", "dtype", "U8"),
+        UnfitModel("no vocabulary", ["vocabulary"]) { $0["tokenizer"] = .null },
+        UnfitModel("pairs that nobody tells", ["ropeInterleaved"]) { manifest in
+            guard case .object(var inference)? = manifest["inference"], case .object(var rope)? = inference["rope"] else {
+                return
+            }
+            rope["ropeInterleaved"] = .null
+            inference["rope"] = .object(rope)
+            manifest["inference"] = .object(inference)
+        },
+    ]
+}
+
+/// `dreamer generate`, and what cannot be generated from.
+@Suite("Text from a model folder")
+struct GenerateTests {
+    private let scene: Scene
+
+    init() throws {
+        scene = try Scene()
+    }
+
+    @Test("the same seed gives the same text, and what it took is told")
+    func text() async throws {
+        try scene.copyModel(to: "model")
+        var texts: [String] = []
+        for seed in ["1", "1", "2"] {
+            let outcome = try await scene.run(
+                "generate", scene.path("model"), "--prompt", "the", "--max-tokens", "20", "--seed", seed, "--json",
+                "--device", "cpu")
+            #expect(outcome.status == 0, "\(outcome.errors)")
+            let result = try JSON(parsing: Array(outcome.output.utf8))
+            texts.append(try #require(result["text"]?.string))
+            let generated = try #require(result["generatedTokens"]?.integer)
+            #expect(generated >= 1 && generated <= 20)
+            #expect(result["tokens"]?.array?.count == Int(generated))
+            #expect(try #require(result["weightBytes"]?.integer) > 0)
+            #expect(["length", "endOfText"].contains(result["reason"]?.string))
+        }
+        #expect(texts[0] == texts[1] && texts[0] != texts[2])
+    }
+
+    @Test("logits are written for each position, the same whatever follows")
+    func logits() async throws {
+        try scene.copyModel(to: "model")
+        var files: [[UInt8]] = []
+        for prompt in ["a b c", "a b c d e f g"] {
+            let outcome = try await scene.run(
+                "generate", scene.path("model"), "--prompt", prompt, "--arithmetic", "float32", "--logits",
+                scene.path("logits"))
+            #expect(outcome.status == 0, "\(outcome.errors)")
+            files.append(try scene.read("logits"))
+        }
+        let row = 512 * 4
+        #expect(files[0].count % row == 0 && files[0].count > row && files[1].count > files[0].count)
+        // Later tokens do not change what is known before them; in which company products are taken changes rounding.
+        func numbers(_ bytes: ArraySlice<UInt8>) -> [Float] {
+            bytes.withUnsafeBytes { bytes in
+                (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self) }
+            }
+        }
+        let (short, long) = (numbers(files[0][..<row]), numbers(files[1][..<row]))
+        #expect(zip(short, long).allSatisfy { abs($0 - $1) < 1e-3 })
+    }
+
+    @Test("a model that cannot be run is refused with what and where", arguments: UnfitModel.all)
+    func unfit(_ model: UnfitModel) async throws {
+        try scene.copyModel(to: "model")
+        guard case .object(var manifest) = try JSON(parsing: scene.read("model/manifest.json")) else { return }
+        model.edit(&manifest)
+        try scene.write(JSON.object(manifest).serialized(), to: "model/manifest.json")
+        let outcome = try await scene.run(
+            "generate", scene.path("model"), "--prompt", "a", "--max-tokens", "3", "--device", "cpu")
+        #expect(outcome.status == 1)
+        for word in model.words { #expect(outcome.errors.contains(word), "\(word) in: \(outcome.errors)") }
+        #expect(outcome.output.isEmpty)
+    }
+
+    @Test("a shard that was cut short, or is not there, is told")
+    func shards() async throws {
+        try scene.copyModel(to: "model")
+        let name = "model/shard_00001.bin"
+        let bytes = try scene.read(name)
+        try scene.write(bytes.dropLast(100), to: name)
+        let cut = try await scene.run("generate", scene.path("model"), "--prompt", "a", "--device", "cpu")
+        #expect(cut.status == 1 && cut.errors.contains("shard_00001.bin"), "\(cut.errors)")
+        try FileManager.default.removeItem(atPath: scene.path(name))
+        let gone = try await scene.run("generate", scene.path("model"), "--prompt", "a", "--device", "cpu")
+        #expect(gone.status == 1 && gone.errors.contains("shard_00001.bin"), "\(gone.errors)")
+    }
+
+    @Test("weights that are no numbers are told, not a text")
+    func notANumber() async throws {
+        try scene.copyModel(to: "model")
+        let manifest = try ModelFolder(opening: scene.path("model")).manifest
+        let span = try #require(manifest.tensor(named: "output_norm.weight")?.spans.first)
+        let name = "model/\(manifest.shards[span.shard].name)"
+        var bytes = try scene.read(name)
+        bytes.replaceSubrange(span.offset..<span.offset + 4, with: [0, 0, 0xC0, 0x7F])
+        try scene.write(bytes, to: name)
+        let outcome = try await scene.run(
+            "generate", scene.path("model"), "--prompt", "a", "--max-tokens", "3", "--device", "cpu")
+        #expect(outcome.status == 1 && !outcome.errors.contains("Fatal"), "\(outcome.errors)")
+    }
+
+    @Test("ten megabytes of prompt are refused before they fill the memory")
+    func longPrompt() async throws {
+        try scene.copyModel(to: "model")
+        try scene.write(Array(repeating: UInt8(ascii: "a"), count: 10 << 20), to: "prompt")
+        let process = try LineProcess(
+            "/bin/sh",
+            ["-c", "\"$0\" generate \"$1\" --device cpu < \"$2\"", Programs.dreamer, scene.path("model"), scene.path("prompt")])
+        #expect(try await process.exit() == 1)
+        #expect(process.errors.contains("tokens") && process.errors.contains("room"), "\(process.errors)")
+    }
+
+    @Test("a prompt that the context has no room for is refused, and the context's end is told")
+    func context() async throws {
+        try scene.copyModel(to: "model")
+        let words = Array(repeating: "word", count: 60).joined(separator: " ")
+        let refused = try await scene.run(
+            "generate", scene.path("model"), "--prompt", words, "--context", "16", "--device", "cpu")
+        #expect(refused.status == 1 && refused.errors.contains("16"), "\(refused.errors)")
+        let full = try await scene.run(
+            "generate", scene.path("model"), "--prompt", "a", "--context", "16", "--device", "cpu", "--logits",
+            scene.path("unused"), "--quiet")
+        #expect(full.status == 0, "\(full.errors)")
+        let much = try await scene.run(
+            "generate", scene.path("model"), "--prompt", "a", "--context", "999999999", "--device", "cpu")
+        #expect(much.status == 1 && much.errors.contains("context"), "\(much.errors)")
+        let little = try await scene.run(
+            "generate", scene.path("model"), "--prompt", "a", "--kv-limit", "1k", "--context", "64", "--device", "cpu")
+        #expect(little.status == 1 && little.errors.contains("memory"), "\(little.errors)")
+    }
+
+    @Test("without a driver of Vulkan the processor is taken aloud, or its absence told where Vulkan was asked for")
+    func noDriver() async throws {
+        try scene.copyModel(to: "model")
+        // The loader looks nowhere else then.
+        let environment = ["VK_ICD_FILENAMES": "/nonexistent.json", "VK_DRIVER_FILES": "/nonexistent.json"]
+        let arguments = ["generate", scene.path("model"), "--prompt", "a", "--max-tokens", "2"]
+        let free = try LineProcess(Programs.dreamer, arguments, environment: environment)
+        #expect(try await free.exit() == 0)
+        #expect(free.errors.contains("running on cpu"), "\(free.errors)")
+        let bound = try LineProcess(
+            Programs.dreamer, arguments + ["--device", "vulkan"], environment: environment)
+        #expect(try await bound.exit() == 1)
+        #expect(bound.errors.lowercased().contains("vulkan"), "\(bound.errors)")
+    }
+}
