@@ -91,7 +91,7 @@ extension VulkanDispatcher {
         let columns = work.columns
         if isLanes {
             let size = max(16, context.subgroup)
-            let taken = work.experts != 0 || columns == 1 ? 1 : columns <= 4 ? 4 : 8
+            let taken = work.experts != 0 || columns == 1 ? 1 : columns <= 4 ? 4 : columns <= 8 ? 8 : 16
             return KernelCall(
                 .productLanes, [size, format, taken], arguments, groups: (groups(pairs, size), groups(columns, taken)),
                 texels: block)
