@@ -131,7 +131,7 @@ let package = Package(
         .target(
             name: "TextService",
             dependencies: [
-                "Wire", "Inference",
+                "Wire", "Hashing", "RDRR", "Inference",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
