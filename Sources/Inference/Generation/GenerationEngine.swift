@@ -46,6 +46,10 @@ public final class GenerationEngine: Sendable {
 
     /// How many requests wait for their turn.
     public var waiting: Int { queue.count }
+    /// How many requests have their turn now.
+    public var active: Int { queue.active }
+    /// Whether requests are taken: not any more after a fault of the device.
+    public var isRunning: Bool { !queue.hasEnded }
 
     /// Has text generated. Whoever stops listening cancels it.
     ///
