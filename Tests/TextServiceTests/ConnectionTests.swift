@@ -62,7 +62,7 @@ struct ConnectionTests {
 
     @Test(
         "what is no JSON is told so, and the connection goes on",
-        arguments: ["", "{", "nonsense", "[1,]", #"{"a": 1, "a": 2}"#, "\u{FF}", String(repeating: "[", count: 100_000)])
+        arguments: ["", "{", "nonsense", "[1,]", #"{"a": 1, "a": 2}"#, "\u{FF}", String(repeating: "[", count: 200)])
     func badJSON(body: String) async throws {
         let scene = try await Scene()
         let client = try scene.client()

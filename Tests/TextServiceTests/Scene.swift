@@ -2,27 +2,23 @@
 import Foundation
 import Inference
 import RDRR
-import TestSupport
 import TextService
 import Wire
 
-/// A server on loopback with a model of a few thousand weights, behind a gate.
+/// A server on loopback with a small model of random weights, behind a gate.
 final class Scene: Sendable {
     let gate = Gate()
     let server: TextServer
     let engine: GenerationEngine
     let model: ServedModel
 
-    private let path: String
-
     init(
         parallel: Int = 2, queue: Int = 64, isOpen: Bool = true, key: String? = nil, origins: Set<String> = [],
         limits: ServerLimits = ServerLimits()
     ) async throws {
-        path = FileManager.default.temporaryDirectory.appending(path: "text-service-\(UUID().uuidString)").path
-        let folder = try ModelPacker.pack(Fixtures.path("inference/llama"), to: path).folder
+        let folder = try SmallModel.shared.get()
         let language = try LanguageModel(
-            folder, on: GatedDevice(gate), options: ModelOptions(sequences: parallel, batch: 256))
+            folder, on: GatedDevice(gate), options: ModelOptions(context: 128, sequences: parallel, batch: 256))
         engine = try GenerationEngine(language, tokenizer: Tokenizer(folder), queueLimit: queue)
         model = ServedModel(folder, engine: engine, name: "tiny/model")
         var configuration = TextServer.Configuration(
@@ -33,11 +29,8 @@ final class Scene: Sendable {
         if isOpen { gate.open() }
     }
 
-    deinit {
-        // The engine's thread must not stand before the gate for ever.
-        gate.open()
-        try? FileManager.default.removeItem(atPath: path)
-    }
+    // The engine's thread must not stand before the gate for ever.
+    deinit { gate.open() }
 
     /// Stops the server.
     func end() async {
@@ -62,5 +55,19 @@ final class Scene: Sendable {
     func chat(_ count: Int, _ more: String = "") -> String {
         #"{"messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": \#(count), \#(endless)"#
             + "\(more.isEmpty ? "" : ", ")\(more)}"
+    }
+}
+
+/// A model that is packed once for all tests.
+private enum SmallModel {
+    private static let path =
+        FileManager.default.temporaryDirectory.appending(path: "text-service-\(UUID().uuidString)").path
+
+    static let shared = Result {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        // What is static is never let go.
+        atexit { try? FileManager.default.removeItem(atPath: SmallModel.path) }
+        try SyntheticModel(size: 400_000, seed: 3).write(to: "\(path)/model.gguf")
+        return try ModelPacker.pack("\(path)/model.gguf", to: "\(path)/model").folder
     }
 }
