@@ -139,7 +139,7 @@ struct TextServerTests {
         let shorter = long.prefix(1_000_000)
         for (path, body) in [
             ("/v1/completions", #"{"prompt": "\#(long)"}"#),
-            ("/v1/chat/completions", #"{"messages": [{"role": "user", "content": "\#(long)"}]}"#),
+            ("/v1/chat/completions", #"{"messages": [{"role": "user", "content": "\#(shorter)"}]}"#),
             ("/v1/completions", #"{"prompt": [\#(Array(repeating: "5", count: 128).joined(separator: ","))]}"#),
         ] {
             let response = try await client.post(path, body)
