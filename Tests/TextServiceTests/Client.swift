@@ -64,11 +64,20 @@ final class Client: @unchecked Sendable {
     /// Sends bytes as they are; what the other side does not take any more is nobody's fault.
     func send(_ text: some StringProtocol & Sendable) async throws { try await send(Array(text.utf8)) }
 
-    func send(_ bytes: [UInt8]) async throws {
+    /// Sends one byte after the other, each in a segment of its own.
+    func sendBytes(_ text: String) async throws {
+        var isOn: Int32 = 1
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &isOn, socklen_t(MemoryLayout<Int32>.size))
+        try await send(Array(text.utf8), pieces: 1)
+    }
+
+    func send(_ bytes: [UInt8], pieces: Int = .max) async throws {
         try await onThread { [descriptor] in
             var rest = bytes[...]
             while !rest.isEmpty {
-                let sent = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+                let sent = rest.prefix(pieces).withUnsafeBytes {
+                    Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+                }
                 guard sent > 0 else { return }
                 rest = rest.dropFirst(sent)
             }

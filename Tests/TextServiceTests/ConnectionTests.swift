@@ -28,7 +28,7 @@ struct ConnectionTests {
     func bytes() async throws {
         let scene = try await Scene()
         let client = try scene.client()
-        for byte in Client.request("POST", "/v1/completions", body: scene.body(1)).utf8 { try await client.send([byte]) }
+        try await client.sendBytes(Client.request("POST", "/v1/completions", body: scene.body(1)))
         #expect(try await client.response().status == 200)
         await scene.end()
     }

@@ -16,6 +16,8 @@ public struct APIError: Error, Hashable, Sendable {
     public var code: String?
     /// After how many seconds another try is worth it.
     public var retryAfter: Int?
+    /// The methods that there are instead, where it is the method that is wrong.
+    var allowedMethods: [String]?
 
     /// An error.
     public init(

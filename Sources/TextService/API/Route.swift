@@ -34,9 +34,11 @@ enum Route: Hashable, Sendable {
             return
         }
         guard methods.contains(method) else {
-            throw APIError(
+            var error = APIError(
                 405, "\(method.prefix(20)) is not for \(path.prefix(200)): use \(methods[0]).",
                 code: "method_not_allowed")
+            error.allowedMethods = methods
+            throw error
         }
         self = route
     }

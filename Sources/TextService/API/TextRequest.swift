@@ -26,6 +26,9 @@ public struct TextRequest: Sendable {
         case conversation([ChatMessage], variables: JSON.Object)
         /// Texts, at least one.
         case prompts([Prompt])
+
+        /// How many prompts these are.
+        var count: Int { if case .prompts(let prompts) = self { prompts.count } else { 1 } }
     }
 
     /// How it is asked.

@@ -12,7 +12,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// waiting ──head──▶ receiving ──end──▶ answering ──end of the answer──▶ waiting, or closing
     private enum State {
         case waiting
-        case receiving(Exchange, ByteBuffer)
+        case receiving(Exchange)
         /// `isComplete`: whether all of the request was received.
         case answering(isComplete: Bool)
         /// The answer was the last; what still comes is thrown away.
@@ -22,6 +22,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private let hub: ConnectionHub
     private var context: ChannelHandlerContext?
     private var state: State = .waiting
+    /// What came of the body. Not a part of the state, where each part of it would make a copy of what came before.
+    private var body = ByteBuffer()
     private var task: Task<Void, Never>?
     /// Whether the connection ends with the answer.
     private var isLast = false
@@ -61,6 +63,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         stall?.cancel()
         task?.cancel()
         task = nil
+        body = ByteBuffer()
         release()
         hub.remove(self)
     }
@@ -78,9 +81,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch (Self.unwrapInboundIn(data), state) {
         case (.head(let head), .waiting): begin(head)
-        case (.body(var part), .receiving(let exchange, var body)):
-            // The buffer is written to in place: nobody else may hold it meanwhile.
-            state = .waiting
+        case (.body(var part), .receiving(let exchange)):
             guard body.readableBytes + part.readableBytes <= limits.bodyBytes else {
                 return refuse(exchange, .tooLarge(limits.bodyBytes))
             }
@@ -89,10 +90,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
             }
             reserved += part.readableBytes
             body.writeBuffer(&part)
-            state = .receiving(exchange, body)
-        case (.end, .receiving(let exchange, let body)):
+        case (.end, .receiving(let exchange)):
             patience?.cancel()
-            answer(exchange, body, isComplete: true)
+            answer(exchange, isComplete: true)
         case (.end, .answering): state = .answering(isComplete: true)
         default: break
         }
@@ -112,22 +112,25 @@ final class ConnectionHandler: ChannelDuplexHandler {
             let go = HTTPResponseHead(version: head.version, status: .continue)
             context.writeAndFlush(Self.wrapOutboundOut(.head(go)), promise: nil)
         }
-        state = .receiving(exchange, ByteBuffer())
+        state = .receiving(exchange)
         wait(limits.bodyTime) { $0.refuse(exchange, .tooSlow) }
     }
 
     /// Answers a request before all of it was received; the connection ends with that.
     private func refuse(_ exchange: Exchange, _ error: APIError) {
         patience?.cancel()
+        body = ByteBuffer()
         release()
         isLast = true
         var exchange = exchange
         exchange.refusal = error
-        answer(exchange, ByteBuffer(), isComplete: false)
+        answer(exchange, isComplete: false)
     }
 
-    private func answer(_ exchange: Exchange, _ body: ByteBuffer, isComplete: Bool) {
+    private func answer(_ exchange: Exchange, isComplete: Bool) {
         guard let context else { return }
+        let body = body
+        self.body = ByteBuffer()
         state = .answering(isComplete: isComplete)
         var exchange = exchange
         exchange.isLast = isLast
@@ -155,7 +158,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
             let head = HTTPRequestHead(version: .http1_1, method: .GET, uri: "/")
             var exchange = Exchange(head, context.channel, hub.configuration.access)
             exchange.refusal = refusal
-            answer(exchange, ByteBuffer(), isComplete: true)
+            answer(exchange, isComplete: true)
+        // The answer before it is still on its way.
+        case (_?, .closing): break
         default: context.close(promise: nil)
         }
     }

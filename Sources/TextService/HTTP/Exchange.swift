@@ -57,7 +57,7 @@ struct Exchange: Sendable {
         var more: [(String, String)] = []
         if let seconds = error.retryAfter { more.append(("Retry-After", "\(seconds)")) }
         if error.status == 401 { more.append(("WWW-Authenticate", "Bearer")) }
-        if error.status == 405 { more.append(("Allow", error.message.hasSuffix("GET.") ? "GET, HEAD" : "POST")) }
+        if let methods = error.allowedMethods { more.append(("Allow", methods.joined(separator: ", "))) }
         try await send(error.json, status: error.status, more)
     }
 

@@ -50,6 +50,10 @@ public struct ServedModel: Sendable {
         if let asked = parameters.model, asked != name { throw APIError.noModel(asked) }
         do {
             try parameters.sampling.validate(vocabulary: engine.tokenizer.count)
+            let count = parameters.choices * request.input.count
+            guard count <= engine.queueLimit else {
+                throw APIError.invalid("n", "\(count) texts are more than may wait here, \(engine.queueLimit)")
+            }
             var jobs: [GenerationRequest] = []
             for tokens in try prompts(request.input) {
                 for choice in 0..<parameters.choices {

@@ -69,7 +69,7 @@ def main():
         lambda: client.models.retrieve("nobody"),
         lambda: client.chat.completions.create(model="nobody", messages=messages),
         lambda: client.chat.completions.create(model=model, messages=[]),
-        lambda: client.completions.create(model=model, prompt="x " * 1_000_000),
+        lambda: client.completions.create(model=model, prompt="x " * 5_000_000),
     ]:
         try:
             ask()
