@@ -121,7 +121,8 @@ extension VulkanDispatcher {
                 .route, [width],
                 KernelArguments(
                     addresses: [
-                        arena, rows.host.address, arena + UInt64(experts.choices) * 4, arena + UInt64(experts.shares) * 4,
+                        arena, rows.host.address, arena + UInt64(experts.choices) * 4,
+                        arena + UInt64(experts.shares) * 4,
                     ],
                     numbers: [
                         place(router).offset, place(router).stride, router.length, mixture.used,

@@ -1,8 +1,8 @@
 #version 450
 // SPDX-License-Identifier: Apache-2.0
 // Products for processors that pretend to be devices. An invocation takes two rows of weights and some columns, all
-// blocks one after the other; eight neighbours hold 32 numbers of a column between them and pass them round. There is no
-// shared memory and no barrier.
+// blocks one after the other; eight neighbours hold 32 numbers of a column between them and pass them round. There is
+// no shared memory and no barrier.
 #extension GL_GOOGLE_include_directive : require
 #include "product.glsl"
 
@@ -23,7 +23,8 @@ void main() {
     uint leader = gl_SubgroupInvocationID & ~7u;
     Sections where = sections();
     uint base = firstRow(column);
-    // Sums of several columns are as many as there are registers; that of one is four, which do not wait for each other.
+    // Sums of several columns are as many as there are registers; that of one is four, which do not wait for each
+    // other.
     float sumA[COLUMNS], sumB[COLUMNS];
     vec4 fourA = vec4(0), fourB = vec4(0);
     [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
