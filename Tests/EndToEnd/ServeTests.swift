@@ -10,7 +10,10 @@ struct ServeTests {
     private func serve(_ scene: Scene, _ more: String...) throws -> LineProcess {
         try LineProcess(
             Programs.dreamer,
-            ["serve", SampleModel.shared.get().folder, "--openai", "--listen", "127.0.0.1:0", "--json", "--device", "cpu"]
+            [
+                "serve", SampleModel.shared.get().folder, "--openai", "--listen", "127.0.0.1:0", "--json", "--device",
+                "cpu",
+            ]
                 + ["--context", "4096"] + more,
             environment: ["DREAMER_API_KEY": Self.key])
     }

@@ -9,7 +9,8 @@ struct AccessTests {
     @Test(
         "names and addresses of this machine are known",
         arguments: [
-            "localhost", "LocalHost:8080", "localhost.", "a.localhost:1", "127.0.0.1", "127.8.9.1:80", "[::1]", "[::1]:8080",
+            "localhost", "LocalHost:8080", "localhost.", "a.localhost:1", "127.0.0.1", "127.8.9.1:80", "[::1]",
+            "[::1]:8080",
             "[::ffff:127.0.0.1]:1",
         ])
     func loopback(host: String) { #expect(AccessPolicy.isLoopbackHost(host)) }
@@ -17,7 +18,8 @@ struct AccessTests {
     @Test(
         "others are not",
         arguments: [
-            "", "example.org", "localhost.example.org", "127.0.0.1.example.org", "xlocalhost", "192.168.0.1:80", "[::2]", "[::1",
+            "", "example.org", "localhost.example.org", "127.0.0.1.example.org", "xlocalhost", "192.168.0.1:80",
+            "[::2]", "[::1",
             "[::1]x", "localhost:x", "127.0.0.1:80:80", "::1", "0.0.0.0", "2130706433", "user@localhost",
         ])
     func foreign(host: String) { #expect(!AccessPolicy.isLoopbackHost(host)) }

@@ -4,8 +4,8 @@ import Glibc
 import Testing
 import Wire
 
-/// A client that knows just enough of HTTP, over a socket, so that tests decide about every byte. It waits on threads of
-/// its own: those of the tests' tasks are the server's as well.
+/// A client that knows just enough of HTTP, over a socket, so that tests decide about every byte. It waits on threads
+/// of its own: those of the tests' tasks are the server's as well.
 final class Client: @unchecked Sendable {
     // Unchecked: a test does one thing after the other with it.
 
@@ -29,7 +29,9 @@ final class Client: @unchecked Sendable {
 
     init(_ port: Int, receiveBuffer: Int32? = nil) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        if var size = receiveBuffer { setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size)) }
+        if var size = receiveBuffer {
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+        }
         // Nothing here takes long; a test that waits in vain should fail and not hang.
         var limit = timeval(tv_sec: 20, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
@@ -85,7 +87,8 @@ final class Client: @unchecked Sendable {
     }
 
     static func request(_ method: String, _ path: String, _ headers: [String] = [], body: String? = nil) -> String {
-        let lines = ["\(method) \(path) HTTP/1.1", "Host: localhost"] + headers
+        let lines =
+            ["\(method) \(path) HTTP/1.1", "Host: localhost"] + headers
             + (body.map { ["Content-Length: \($0.utf8.count)"] } ?? [])
         return lines.joined(separator: "\r\n") + "\r\n\r\n" + (body ?? "")
     }

@@ -38,7 +38,8 @@ struct ConnectionTests {
         let scene = try await Scene()
         let client = try scene.client()
         try await client.send(
-            "POST /v1/completions HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+            "POST /v1/completions HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+        )
         #expect(try await client.head().status == 100)
         let body = scene.body(2)
         let middle = body.index(body.startIndex, offsetBy: 10)
@@ -73,7 +74,9 @@ struct ConnectionTests {
         await scene.end()
     }
 
-    @Test("what is no HTTP is told so, and the connection ends", arguments: ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"])
+    @Test(
+        "what is no HTTP is told so, and the connection ends",
+        arguments: ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"])
     func badHTTP(text: String) async throws {
         let scene = try await Scene()
         let client = try scene.client()
@@ -133,7 +136,8 @@ struct ConnectionTests {
         limits.bodyBytesTogether = 1000
         let scene = try await Scene(limits: limits)
         let (first, second) = (try scene.client(), try scene.client())
-        let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 900\r\n\r\n"
+        let head =
+            "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 900\r\n\r\n"
         try await first.send(head)
         #expect(try await first.head().status == 100)
         try await first.send(String(repeating: " ", count: 899))

@@ -48,7 +48,8 @@ final class Scene: Sendable {
 
     /// A request for so many tokens, the likeliest ones.
     func body(_ count: Int, _ more: String = "") -> String {
-        #"{"prompt": "hello", "temperature": 0, "max_tokens": \#(count), \#(endless)\#(more.isEmpty ? "" : ", ")\#(more)}"#
+        #"{"prompt": "hello", "temperature": 0, "max_tokens": \#(count), \#(endless)"#
+            + "\(more.isEmpty ? "" : ", ")\(more)}"
     }
 
     /// The same of a conversation.

@@ -18,7 +18,8 @@ struct TextRequestTests {
             #"""
             {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
              "max_tokens": 5, "max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "min_p": 0.125,
-             "repetition_penalty": 1.5, "frequency_penalty": -2, "presence_penalty": 2, "logit_bias": {"4": 1.5, "5": -100},
+             "repetition_penalty": 1.5, "frequency_penalty": -2, "presence_penalty": 2,
+             "logit_bias": {"4": 1.5, "5": -100},
              "stop": ["a", "b"], "seed": -1, "n": 2, "stream": true, "stream_options": {"include_usage": true},
              "logprobs": true, "top_logprobs": 4, "user": "u", "tools": [], "tool_choice": "none",
              "response_format": {"type": "text"}, "modalities": ["text"], "store": false, "whatever": {"a": [1]},
@@ -99,7 +100,8 @@ struct TextRequestTests {
         (#""logprobs": true, "top_logprobs": 21"#, "top_logprobs"),
         (#""tools": [{"type": "function"}]"#, "tools"), (#""functions": [{}]"#, "functions"),
         (#""tool_choice": "required""#, "tool_choice"),
-        (#""response_format": {"type": "json_object"}"#, "response_format"), (#""response_format": 1"#, "response_format"),
+        (#""response_format": {"type": "json_object"}"#, "response_format"),
+        (#""response_format": 1"#, "response_format"),
         (#""modalities": ["audio"]"#, "modalities"), (#""audio": {}"#, "audio"),
         (#""chat_template_kwargs": 1"#, "chat_template_kwargs"),
     ]
@@ -116,7 +118,8 @@ struct TextRequestTests {
         "texts that cannot be gone on with are refused",
         arguments: [
             ("{}", "prompt"), (#"{"prompt": 5}"#, "prompt"), (#"{"prompt": []}"#, "prompt"),
-            (#"{"prompt": [1, "a"]}"#, "prompt"), (#"{"prompt": [-1]}"#, "prompt"), (#"{"prompt": [4294967296]}"#, "prompt"),
+            (#"{"prompt": [1, "a"]}"#, "prompt"), (#"{"prompt": [-1]}"#, "prompt"),
+            (#"{"prompt": [4294967296]}"#, "prompt"),
             (#"{"prompt": [1.5]}"#, "prompt"), (#"{"prompt": ["a", {}]}"#, "prompt"),
             (#"{"prompt": ["a", "b"], "n": 33}"#, "prompt"), (#"{"prompt": "x", "echo": true}"#, "echo"),
             (#"{"prompt": "x", "suffix": "y"}"#, "suffix"), (#"{"prompt": "x", "best_of": 2}"#, "best_of"),
@@ -127,7 +130,8 @@ struct TextRequestTests {
         #expect(error?.status == 400 && error?.parameter == parameter)
     }
 
-    @Test("a body that is no object, or has no messages, is refused", arguments: ["[]", "5", "{}", #"{"messages": []}"#])
+    @Test(
+        "a body that is no object, or has no messages, is refused", arguments: ["[]", "5", "{}", #"{"messages": []}"#])
     func noChat(text: String) {
         let error = #expect(throws: APIError.self) { try read(.chat, text) }
         #expect(error?.status == 400)
@@ -144,16 +148,18 @@ struct TextRequestTests {
     @Test("errors have OpenAI's form")
     func errors() {
         #expect(
-            APIError(429, "later", type: "rate_limit_error", parameter: "n", code: "queue_full", retryAfter: 1).json == [
-                "error": ["message": "later", "type": "rate_limit_error", "param": "n", "code": "queue_full"]
-            ])
+            APIError(429, "later", type: "rate_limit_error", parameter: "n", code: "queue_full", retryAfter: 1).json
+                == [
+                    "error": ["message": "later", "type": "rate_limit_error", "param": "n", "code": "queue_full"]
+                ])
         #expect(APIError(400, "no").json["error"]?["code"] == .null)
     }
 
     @Test(
         "faults of the engine become statuses",
         arguments: [
-            (.tooLong, 400, "context_length_exceeded"), (.invalidOption, 400, "invalid_value"), (.busy, 429, "queue_full"),
+            (.tooLong, 400, "context_length_exceeded"), (.invalidOption, 400, "invalid_value"),
+            (.busy, 429, "queue_full"),
             (.device, 503, "service_unavailable"), (.invalidNumbers, 500, nil),
         ] as [(InferenceError.Code, Int, String?)])
     func faults(code: InferenceError.Code, status: Int, name: String?) {

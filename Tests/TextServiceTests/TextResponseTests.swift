@@ -44,7 +44,11 @@ struct TextResponseTests {
         let response = response(.chat)
         try expect(
             response.opening(1), "chat.completion.chunk",
-            #"{"choices": [{"index": 1, "delta": {"role": "assistant", "content": "", "refusal": null}, "logprobs": null, "finish_reason": null}]}"#)
+            #"""
+            {"choices": [{"index": 1, "delta": {"role": "assistant", "content": "", "refusal": null},
+              "logprobs": null, "finish_reason": null}]}
+            """#
+        )
         try expect(
             response.piece(0, "x", nil, offset: 0), "chat.completion.chunk",
             #"{"choices": [{"index": 0, "delta": {"content": "x"}, "logprobs": null, "finish_reason": null}]}"#)

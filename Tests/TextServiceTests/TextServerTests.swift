@@ -80,7 +80,8 @@ struct TextServerTests {
         #expect(alone.json?["choices"]?.array?.map { $0["text"]?.string } == Array(texts[2...]))
         #expect(alone.json?["usage"]?["prompt_tokens"] == 3, "a prompt counts once")
         try await client.send(
-            Client.request("POST", "/v1/completions", body: #"{"prompt": ["he", [70, 71, 72]], "stream": true, \#(more)}"#))
+            Client.request(
+                "POST", "/v1/completions", body: #"{"prompt": ["he", [70, 71, 72]], "stream": true, \#(more)}"#))
         _ = try await client.head()
         var streamed = ["", "", "", ""]
         for event in try await client.events().dropLast() {
@@ -95,7 +96,8 @@ struct TextServerTests {
     func stop() async throws {
         let scene = try await Scene()
         let client = try scene.client()
-        let full = try await client.post("/v1/completions", scene.body(20)).json?["choices"]?.array?.first?["text"]?.string
+        let full = try await client.post("/v1/completions", scene.body(20)).json?["choices"]?.array?.first?["text"]?
+            .string
         let text = try #require(full)
         let stop = String(text.dropFirst(4).prefix(2))
         try #require(stop.count == 2)

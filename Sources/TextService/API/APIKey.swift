@@ -9,8 +9,8 @@ public struct APIKey: Sendable, CustomStringConvertible, CustomReflectable {
     /// The most characters that a key may have.
     public static let longest = 4096
 
-    /// A key of visible ASCII characters, white space around it not counted; `nil` for what cannot be one: too short, too
-    /// long, or with characters that a header cannot carry.
+    /// A key of visible ASCII characters, white space around it not counted; `nil` for what cannot be one: too short,
+    /// too long, or with characters that a header cannot carry.
     public init?(_ text: some Sequence<UInt8>) {
         var bytes = Array(text)
         let space: (UInt8) -> Bool = { $0 == 0x20 || (0x09...0x0D).contains($0) }
@@ -21,8 +21,8 @@ public struct APIKey: Sendable, CustomStringConvertible, CustomReflectable {
         self.bytes = bytes
     }
 
-    /// Whether a header `Authorization: Bearer KEY` brings this key. How long it takes depends on what was sent alone, not
-    /// on how much of it is right.
+    /// Whether a header `Authorization: Bearer KEY` brings this key. How long it takes depends on what was sent alone,
+    /// not on how much of it is right.
     func isBrought(by header: String?) -> Bool {
         guard let header else { return false }
         let parts = header.split(separator: " ", maxSplits: 1)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Wire
 
-/// Who may ask. Three things are looked at: the key; the `Host`, as a web page may have its own name lead to this machine
-/// (DNS rebinding); the `Origin`, as a web page may have its visitors' browsers ask.
+/// Who may ask. Three things are looked at: the key; the `Host`, as a web page may have its own name lead to this
+/// machine (DNS rebinding); the `Origin`, as a web page may have its visitors' browsers ask.
 public struct AccessPolicy: Sendable {
     /// The key that must be brought; `nil` when none is needed.
     public var key: APIKey?
@@ -59,7 +59,8 @@ public struct AccessPolicy: Sendable {
     func checkKey(_ visitor: Visitor) throws(APIError) {
         guard let key, !key.isBrought(by: visitor.authorization) else { return }
         throw APIError(
-            401, visitor.authorization == nil
+            401,
+            visitor.authorization == nil
                 ? "An API key is needed: send it as “Authorization: Bearer KEY”." : "This is not the API key.",
             type: "authentication_error", code: "invalid_api_key")
     }
@@ -70,7 +71,8 @@ public struct AccessPolicy: Sendable {
         return allowedOrigins.contains(origin) ? origin : nil
     }
 
-    /// Whether a `Host` names this machine: an address of loopback or a name in `localhost` (RFC 6761 §6.3), of any port.
+    /// Whether a `Host` names this machine: an address of loopback or a name in `localhost` (RFC 6761 §6.3), of any
+    /// port.
     static func isLoopbackHost(_ host: String) -> Bool {
         if host.hasPrefix("[") {
             guard let end = host.firstIndex(of: "]"), isPort(host[host.index(after: end)...]) else { return false }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Wire
 
-/// The fields of a request, each checked as it is read. `null` is as good as nothing, and what nobody asks for is ignored.
+/// The fields of a request, each checked as it is read. `null` is as good as nothing, and what nobody asks for is
+/// ignored.
 struct RequestFields {
     private let object: JSON.Object
 
@@ -35,7 +36,8 @@ struct RequestFields {
         let integer = value.integer.flatMap { Int(exactly: $0) } ?? value.number.flatMap { Int(exactly: $0) }
         guard let integer, range.contains(integer) else {
             throw .invalid(
-                name, "a whole number was expected, from \(range.lowerBound)"
+                name,
+                "a whole number was expected, from \(range.lowerBound)"
                     + (range.upperBound == .max ? " on" : " to \(range.upperBound)"))
         }
         return integer

@@ -24,7 +24,8 @@ enum Route: Hashable, Sendable {
                 let name = Self.decoded(path.dropFirst(prefix.count))
             else {
                 throw APIError(
-                    404, "There is nothing at \(path.prefix(200)): there are /v1/chat/completions, /v1/completions, "
+                    404,
+                    "There is nothing at \(path.prefix(200)): there are /v1/chat/completions, /v1/completions, "
                         + "/v1/models and /health.", code: "unknown_url")
             }
             (route, methods) = (.model(name), ["GET", "HEAD"])

@@ -67,7 +67,9 @@ public struct TextParameters: Hashable, Sendable {
         // −1 stands for all with servers that other programs were written for.
         sampling.topK = max(0, try fields.integer("top_k", in: -1 ... .max) ?? 0)
         sampling.minP = try fields.number("min_p", in: 0...1) ?? 0
-        if let penalty = try fields.number("repetition_penalty", in: 0.01...100) { sampling.repetitionPenalty = penalty }
+        if let penalty = try fields.number("repetition_penalty", in: 0.01...100) {
+            sampling.repetitionPenalty = penalty
+        }
         sampling.frequencyPenalty = try fields.number("frequency_penalty", in: -2...2) ?? 0
         sampling.presencePenalty = try fields.number("presence_penalty", in: -2...2) ?? 0
         sampling.seed = try fields.integer("seed", in: .min ... .max).map { UInt64(bitPattern: Int64($0)) }

@@ -100,7 +100,8 @@ public struct TextRequest: Sendable {
         let prompts = try prompts(value)
         guard prompts.count * parameters.choices <= TextParameters.mostChoices else {
             throw .invalid(
-                "prompt", "\(prompts.count) prompts with \(parameters.choices) texts each are more than "
+                "prompt",
+                "\(prompts.count) prompts with \(parameters.choices) texts each are more than "
                     + "\(TextParameters.mostChoices) texts")
         }
         return .prompts(prompts)

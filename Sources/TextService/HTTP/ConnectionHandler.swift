@@ -2,8 +2,8 @@
 internal import NIOCore
 internal import NIOHTTP1
 
-/// A connection of a server: one request after the other, each answered by a task of its own. What comes behind a request
-/// that is being answered is not read (`HTTPServerPipelineHandler`).
+/// A connection of a server: one request after the other, each answered by a task of its own. What comes behind a
+/// request that is being answered is not read (`HTTPServerPipelineHandler`).
 final class ConnectionHandler: ChannelDuplexHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundIn = HTTPServerResponsePart
@@ -195,8 +195,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
         stall = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(limits.stallTime)) { self.close() }
     }
 
-    /// Ends our direction alone, for a moment: closing while the other still sends would have the system throw away what
-    /// was not read yet, the answer with it (RFC 9112 §9.6).
+    /// Ends our direction alone, for a moment: closing while the other still sends would have the system throw away
+    /// what was not read yet, the answer with it (RFC 9112 §9.6).
     private func linger(_ context: ChannelHandlerContext) {
         context.close(mode: .output, promise: nil)
         wait(.seconds(2)) { $0.close() }

@@ -45,7 +45,8 @@ struct Exchange: Sendable {
     /// Answers with a value.
     func send(_ json: JSON, status: Int = 200, _ more: [(String, String)] = []) async throws {
         let body = ByteBuffer(string: json.serialized() + "\n")
-        var headers = headers([("Content-Type", "application/json"), ("Content-Length", "\(body.readableBytes)")] + more)
+        var headers = headers(
+            [("Content-Type", "application/json"), ("Content-Length", "\(body.readableBytes)")] + more)
         if isLast { headers.add(name: "Connection", value: "close") }
         channel.write(HTTPServerResponsePart.head(head(status, headers)), promise: nil)
         if hasBody { channel.write(HTTPServerResponsePart.body(.byteBuffer(body)), promise: nil) }
@@ -83,7 +84,8 @@ struct Exchange: Sendable {
 
     /// Sends an event, which JSON without line ends is; returns when the system has taken it.
     func sendEvent(_ data: String) async throws {
-        try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: "data: \(data)\n\n"))))
+        try await channel.writeAndFlush(
+            HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: "data: \(data)\n\n"))))
     }
 
     /// Ends a stream of events.

@@ -62,7 +62,8 @@ public struct ServedModel: Sendable {
                     sampling.seed = sampling.seed.map { $0 &+ UInt64(choice) }
                     jobs.append(
                         GenerationRequest(
-                            prompt: tokens, sampling: sampling, maxTokens: parameters.maxTokens, stops: parameters.stops,
+                            prompt: tokens, sampling: sampling, maxTokens: parameters.maxTokens,
+                            stops: parameters.stops,
                             topProbabilities: parameters.topProbabilities))
                 }
             }

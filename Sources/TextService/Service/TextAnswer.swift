@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Inference
 
-/// Has the texts of a request generated. Whoever cancels the task, or fails in taking a piece, ends that within a token.
+/// Has the texts of a request generated. Whoever cancels the task, or fails in taking a piece, ends that within a
+/// token.
 struct TextAnswer: Sendable {
     /// A piece of one of the texts: its number, what it says, and how likely its token was.
     typealias Piece = (index: Int, text: String, chance: TokenChance?)

@@ -14,9 +14,9 @@ struct ServeCommand: AsyncParsableCommand {
         discussion: """
             With --openai in the way of OpenAI's interface: /v1/chat/completions, /v1/completions and /v1/models.
 
-            Programs on this machine alone can ask, unless --listen says otherwise. Then they need a key, which comes from \
-            --api-key-file or the environment variable DREAMER_API_KEY. What is sent is not encrypted: between machines, \
-            put a proxy with TLS before it. Ctrl-C ends the server.
+            Programs on this machine alone can ask, unless --listen says otherwise. Then they need a key, which \
+            comes from --api-key-file or the environment variable DREAMER_API_KEY. What is sent is not encrypted: \
+            between machines, put a proxy with TLS before it. Ctrl-C ends the server.
             """)
 
     @Argument(help: "The folder with manifest.json.")
@@ -101,8 +101,8 @@ struct ServeCommand: AsyncParsableCommand {
         if !quiet { Terminal.note(line) }
     }
 
-    /// The key out of its file, else out of the environment; never out of the command line, which every user of a machine
-    /// can read.
+    /// The key out of its file, else out of the environment; never out of the command line, which every user of a
+    /// machine can read.
     private func key() throws -> APIKey? {
         let source: String
         let bytes: [UInt8]
