@@ -53,19 +53,9 @@ struct LogitsTests {
         #expect(comparison.otherFirst == 0)
     }
 
-    /// A device of Vulkan, whatever there is; `nil`, with a printed reason, where there is none.
-    private func vulkan() -> VulkanDevice? {
-        do {
-            return try VulkanDevice()
-        } catch {
-            print("Vulkan is not tested: \(error)")
-            return nil
-        }
-    }
-
     @Test("Vulkan's single precision is within 0.02 of transformers' logits")
     func vulkanSingle() throws {
-        guard let device = vulkan() else { return }
+        guard let device = VulkanModelTests.device() else { return }
         let options = ModelOptions(context: 256, batch: 32, cacheFormat: .f32, precision: .single)
         let comparison = try compare(device, options, prompts: 0..<7)
         print("\(device.name), float32:", comparison)
@@ -76,7 +66,7 @@ struct LogitsTests {
 
     @Test("Vulkan with a cache of halves stays within a divergence of 0.01, with the same first token where it is sure")
     func vulkanFast() throws {
-        guard let device = vulkan() else { return }
+        guard let device = VulkanModelTests.device() else { return }
         let comparison = try compare(device, ModelOptions(context: 256, batch: 32), prompts: 0..<3)
         print("\(device.name), F16:", comparison)
         #expect(comparison.largestDivergence < 0.01)

@@ -77,9 +77,7 @@ final class VulkanExecutable: Executable, @unchecked Sendable {
         if segments.isEmpty { return }
         try whileThere { () throws(ComputeError) in
             try rows.put(batch)
-            for weight in Set(program.segments[segments].flatMap(\.weights)) where program[weight].parts == 1 {
-                if weights.missing(of: weight) != nil { try provide(weight, part: 0) }
-            }
+            if weights.gaps > 0 { try provideAll(program.segments[segments]) }
             let counts = VulkanDispatcher.Counts(
                 tokens: Self.roomy(batch.count, options.tokens),
                 outputs: Self.roomy(batch.outputs.count, options.outputs))
@@ -141,9 +139,16 @@ final class VulkanExecutable: Executable, @unchecked Sendable {
         try copy(weight, part, try missing(weight, part))
     }
 
+    /// Whatever segments need whole.
+    private func provideAll(_ segments: ArraySlice<ProgramSegment>) throws(ComputeError) {
+        for weight in Set(segments.flatMap(\.weights)) where program[weight].parts == 1 {
+            if weights.missing(of: weight) != nil { try provide(weight, part: 0) }
+        }
+    }
+
     /// The mixture whose experts a step asks, if some of them are not there.
     private func mixtureWithGaps(at step: Int) -> ExpertMixture? {
-        guard case .expertGates(let mixture, _) = plan.steps[step] else { return nil }
+        guard weights.gaps > 0, case .expertGates(let mixture, _) = plan.steps[step] else { return nil }
         let parts = [mixture.gates, mixture.ups, mixture.downs]
         return parts.contains { weights.missing(of: $0) != nil } ? mixture : nil
     }

@@ -25,6 +25,8 @@ final class VulkanWeights {
     /// Vectors that are added to the rows of stacks: which stack's rows, from where on.
     private var biases: [[Location]]
     private var bound: [[Bool]]
+    /// How many parts of weights are not there.
+    private(set) var gaps: Int
     private let program: Program
     private let context: VulkanContext
     private var places: VulkanLayout
@@ -44,6 +46,7 @@ final class VulkanWeights {
         locations = Array(repeating: nil, count: program.weights.count)
         biases = Array(repeating: [], count: program.weights.count)
         bound = program.weights.map { Array(repeating: false, count: $0.parts) }
+        gaps = program.weights.reduce(0) { $0 + $1.parts }
         // First what is stacked, as what is used twice has one place.
         for case .product(let product) in plan.steps { try stack(product) }
         for step in plan.steps {
@@ -216,6 +219,7 @@ final class VulkanWeights {
                 target.copyMemory(from: source + start, byteCount: count)
             }
         }
+        if !bound[weight.index][part] { gaps -= 1 }
         bound[weight.index][part] = true
     }
 }
