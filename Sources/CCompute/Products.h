@@ -61,48 +61,59 @@ INLINE void NAME(runs)(
 
 // `count` rows, at most ROWS, by one column, of formats whose blocks have 32 weights: what matters is that memory is read
 // as fast as it can be. Numbers of more blocks at a time are fewer instructions but, measured, half as fast.
-INLINE void NAME(one_column)(int format, const struct compute_product *p, long row, long count, long column) {
-    const uint8_t *rows[ROWS];
-    for (int i = 0; i < ROWS; i++) rows[i] = p->weights + (row + (i < count ? i : count - 1)) * p->row_bytes;
-    const uint8_t *next = rows[0] + ROWS * p->row_bytes + AHEAD;
+//
+// `groups` of rows, a constant: with two, activations are loaded once for both.
+INLINE void NAME(one_column)(
+    int format, int groups, const struct compute_product *p, long row, long count, long column) {
+    const uint8_t *rows[2][ROWS];
+    for (int i = 0; i < groups * ROWS; i++)
+        rows[i / ROWS][i % ROWS] = p->weights + (row + (i < count ? i : count - 1)) * p->row_bytes;
     const long blocks = p->blocks, stride = compute_note_stride(blocks), size = NAME(four_runs)(format) / 4;
+    const long step = groups * ROWS * size;
+    const uint8_t *next = rows[0][0] + groups * ROWS * p->row_bytes + AHEAD;
     const int8_t *x = p->digits + column * blocks * COMPUTE_RUN_BYTES;
     const float *notes = p->notes + column * COMPUTE_LISTS * stride, *pairs = notes + 4 * stride;
-    FLOATS sum = NAME(nothing)();
-    __m256 two = _mm256_setzero_ps();
-    __m128 minimum = _mm_setzero_ps();
-    for (long b = 0; b < blocks; b++, x += COMPUTE_RUN_BYTES, next += ROWS * size) {
+    FLOATS sums[2] = {NAME(nothing)(), NAME(nothing)()};
+    __m256 twos[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    __m128 minima[2] = {_mm_setzero_ps(), _mm_setzero_ps()};
+    for (long b = 0; b < blocks; b++, x += COMPUTE_RUN_BYTES, next += step) {
         // What lies behind the weights is asked for, too: no address is wrong.
 #pragma unroll
-        for (long at = 0; at < ROWS * size; at += 64) __builtin_prefetch(next + at, 0, 3);
-        const struct NAME(quants) w = NAME(quants_of)(format, rows, b, 0);
+        for (long at = 0; at < step; at += 64) __builtin_prefetch(next + at, 0, 3);
         const struct NAME(digits) low = NAME(digits_at)(x), high = NAME(digits_at)(x + 16);
-        const BYTES both = format == COMPUTE_Q8_0 ? NAME(dot_signed)(w.low, low, w.high, high)
-                                                  : NAME(dot_both)(w.low, low, w.high, high);
-        FLOATS scale;
-        if (format == COMPUTE_Q4_1) {
-            // A scale and a minimum, times the column's scale and sum: every other number of `two` is what is wanted.
-            const __m256 weights = NAME(two_each)(rows, b * size);
-            const __m256 pair = _mm256_castpd_ps(_mm256_broadcast_sd((const double *)(const void *)(pairs + 2 * b)));
-            scale = NAME(spread_first)(_mm256_mul_ps(weights, pair));
-            two = _mm256_fmadd_ps(weights, pair, two);
-        } else {
-            const __m128 weights = NAME(half_each)(rows, b * size);
-            scale = NAME(spread)(_mm_mul_ps(weights, _mm_set1_ps(notes[b])));
-            if (format != COMPUTE_Q8_0 || SIGNED_BIAS != 0)
-                minimum = _mm_fmadd_ps(weights, _mm_set1_ps(notes[stride + b]), minimum);
+#pragma unroll
+        for (int g = 0; g < groups; g++) {
+            const struct NAME(quants) w = NAME(quants_of)(format, rows[g], b, 0);
+            const BYTES both = format == COMPUTE_Q8_0 ? NAME(dot_signed)(w.low, low, w.high, high)
+                                                      : NAME(dot_both)(w.low, low, w.high, high);
+            FLOATS scale;
+            if (format == COMPUTE_Q4_1) {
+                // A scale and a minimum, times the column's scale and sum: every other number of `twos` is wanted.
+                const __m256 weights = NAME(two_each)(rows[g], b * size);
+                const __m256 pair =
+                    _mm256_castpd_ps(_mm256_broadcast_sd((const double *)(const void *)(pairs + 2 * b)));
+                scale = NAME(spread_first)(_mm256_mul_ps(weights, pair));
+                twos[g] = _mm256_fmadd_ps(weights, pair, twos[g]);
+            } else {
+                const __m128 weights = NAME(half_each)(rows[g], b * size);
+                scale = NAME(spread)(_mm_mul_ps(weights, _mm_set1_ps(notes[b])));
+                if (format != COMPUTE_Q8_0 || SIGNED_BIAS != 0)
+                    minima[g] = _mm_fmadd_ps(weights, _mm_set1_ps(notes[stride + b]), minima[g]);
+            }
+            sums[g] = NAME(add_product)(sums[g], NAME(convert)(both), scale);
         }
-        sum = NAME(add_product)(sum, NAME(convert)(both), scale);
     }
     const float lowest = format == COMPUTE_Q4_0 ? -8 : format == COMPUTE_Q5_0 ? -16 : -SIGNED_BIAS;
-    if (format == COMPUTE_Q4_1)
-        minimum = _mm_shuffle_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1), 0xDD);
-    else
-        minimum = _mm_mul_ps(minimum, _mm_set1_ps(lowest));
-    float results[4];
-    _mm_storeu_ps(results, _mm_add_ps(NAME(gather)(sum), minimum));
     float *output = p->output + column * p->output_stride + row;
-    for (long i = 0; i < count; i++) output[i] = results[i];
+#pragma unroll
+    for (int g = 0; g < groups; g++) {
+        const __m128 low = _mm256_castps256_ps128(twos[g]), high = _mm256_extractf128_ps(twos[g], 1);
+        const __m128 minimum = format == COMPUTE_Q4_1 ? _mm_shuffle_ps(low, high, 0xDD)
+                                                      : _mm_mul_ps(minima[g], _mm_set1_ps(lowest));
+        float results[4];
+        _mm_storeu_ps(results, _mm_add_ps(NAME(gather)(sums[g]), minimum));
+        for (long i = 0; i < ROWS && g * ROWS + i < count; i++) output[g * ROWS + i] = results[i];
+    }
 }
 
 // `count` rows, at most ROWS, by `columns` columns, a constant: weights are unpacked once for all of them.
@@ -138,13 +149,16 @@ INLINE void NAME(tile)(
 INLINE void NAME(rows)(int format, const struct compute_product *p, long first, long end) {
     if (NAME(has_wide)(format) && p->columns >= COMPUTE_MANY && p->scratch)
         first = NAME(wide_rows)(format, p, first, end);
+    // Long rows would have left the nearest cache again when they are wanted.
+    if (p->columns == 1 && format < COMPUTE_Q4_K && 2 * ROWS * p->row_bytes <= 8192)
+        for (; first + 2 * ROWS <= end; first += 2 * ROWS) NAME(one_column)(format, 2, p, first, 2 * ROWS, 0);
     for (long row = first; row < end; row += ROWS) {
         const long count = end - row < ROWS ? end - row : ROWS;
         long column = 0;
         for (; column + 4 <= p->columns; column += 4) NAME(tile)(format, 4, p, row, count, column);
         for (; column + 2 <= p->columns; column += 2) NAME(tile)(format, 2, p, row, count, column);
         if (column == p->columns) continue;
-        if (format < COMPUTE_Q4_K) NAME(one_column)(format, p, row, count, column);
+        if (format < COMPUTE_Q4_K) NAME(one_column)(format, 1, p, row, count, column);
         else NAME(tile)(format, 1, p, row, count, column);
     }
 }
