@@ -59,8 +59,8 @@ struct compute_product {
     void *scratch;  // compute_scratch(blocks) bytes, on a border of 64 bytes
 };
 
-// Columns from which on weights are put in another order first.
-#define COMPUTE_MANY 8
+// Columns from which on weights are put in another order first, with registers for four or two rows.
+#define COMPUTE_MANY (ROWS == 4 ? 4 : 5)
 
 // Room that a product of rows of so many runs of 32 weights works in.
 static inline long compute_scratch(long blocks) { return blocks * 12 * 64; }

@@ -53,7 +53,7 @@ public final class CPUBackend: @unchecked Sendable {
         return (scratch, scratchLength, scratch + scratchLength * threads)
     }
 
-    /// The columns as bytes, in memory of this object.
+    /// The columns as integers, in memory of this object.
     func quantize(_ values: UnsafePointer<Float>, length: Int, count: Int) throws(ComputeError) -> QuantizedColumns {
         if length * count > quantized.capacity { quantized = QuantizedColumns(capacity: length * count) }
         try quantized.prepare(length: length, count: count)
