@@ -128,11 +128,19 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ], swiftSettings: strict),
+        .target(
+            name: "TextService",
+            dependencies: [
+                "Wire", "Hashing", "RDRR", "Inference",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ], swiftSettings: strict),
         .executableTarget(
             name: "dreamer",
             dependencies: [
                 "Wire", "Hashing", "ICE", "DTLS", "SCTP", "SDP", "NetIO", "WebRTC", "RDRR", "Inference", "Swarm",
-                "Signaling", "Origin", "NATLab", "Relay", "Compute",
+                "Signaling", "Origin", "NATLab", "Relay", "Compute", "TextService",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
@@ -199,6 +207,9 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
         .testTarget(
+            name: "TextServiceTests",
+            dependencies: ["TextService", "Inference", "Compute", "RDRR", "NetIO", "Wire", "TestSupport"]),
+        .testTarget(
             name: "EndToEndTests",
             dependencies: [
                 "Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "NATLab",
@@ -212,7 +223,10 @@ let package = Package(
 // With DREAMER_STACK_ONLY in the environment the package is what depends on no other package: quick to build with a
 // sanitizer or a fuzzer's instrumentation.
 if Context.environment["DREAMER_STACK_ONLY"] != nil {
-    let above: Set<String> = ["Signaling", "Origin", "dreamer", "SignalingTests", "OriginTests", "EndToEndTests"]
+    let above: Set<String> = [
+        "Signaling", "Origin", "TextService", "dreamer", "SignalingTests", "OriginTests", "TextServiceTests",
+        "EndToEndTests",
+    ]
     package.targets.removeAll { above.contains($0.name) }
     package.products.removeAll { above.contains($0.name) }
     package.dependencies = []

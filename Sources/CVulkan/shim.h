@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vulkan without linking to it: functions are found at run time, and calls whose arguments are trees of structures are put
-// together here, where C says them best.
+// Vulkan without linking to it: functions are found at run time, and calls whose arguments are trees of structures are
+// put together here, where C says them best.
 #pragma once
 
 #define VK_NO_PROTOTYPES 1
@@ -99,8 +99,8 @@ static inline int vulkan_has_layer(PFN_vkGetInstanceProcAddr find, const char *n
     return 0;
 }
 
-// Makes an instance; with `messages` the validation layer is loaded, and what it finds is noted there. `missing` becomes a
-// function that the driver lacks.
+// Makes an instance; with `messages` the validation layer is loaded, and what it finds is noted there. `missing`
+// becomes a function that the driver lacks.
 static inline VkResult vulkan_create_instance(
     PFN_vkGetInstanceProcAddr find, struct vulkan_messages *messages, struct vulkan_instance *out, const char **missing
 ) {
@@ -156,7 +156,9 @@ static inline void vulkan_destroy_instance(struct vulkan_instance *instance) {
 }
 
 // Up to `count` devices; their number.
-static inline uint32_t vulkan_devices(const struct vulkan_instance *instance, VkPhysicalDevice *devices, uint32_t count) {
+static inline uint32_t vulkan_devices(
+    const struct vulkan_instance *instance, VkPhysicalDevice *devices, uint32_t count
+) {
     VkResult result = instance->EnumeratePhysicalDevices(instance->handle, &count, devices);
     return result < 0 ? 0 : count;
 }
@@ -207,7 +209,8 @@ static inline void vulkan_describe(
     facts->texels = plain.limits.maxTexelBufferElements;
     facts->push_constants = plain.limits.maxPushConstantsSize;
     facts->addresses = features12.bufferDeviceAddress;
-    facts->size_control = control.subgroupSizeControl && (size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+    facts->size_control =
+        control.subgroupSizeControl && (size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     facts->computes_full_subgroups = control.computeFullSubgroups;
 
     VkPhysicalDeviceMemoryProperties memory;
@@ -483,7 +486,8 @@ static inline void vulkan_barrier(const struct vulkan_device *d, VkCommandBuffer
     VkPipelineStageFlags after = to_host
         ? VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT : VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
     d->CmdPipelineBarrier(
-        commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, after, 0, 1, &barrier, 0, 0, 0, 0);
+        commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, after, 0, 1, &barrier, 0, 0, 0,
+        0);
 }
 
 static inline void vulkan_copy(

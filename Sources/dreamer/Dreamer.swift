@@ -10,7 +10,7 @@ struct Dreamer: AsyncParsableCommand {
         subcommands: [
             DemoCommand.self, PackCommand.self, InspectCommand.self, VerifyCommand.self, SeedCommand.self,
             FetchCommand.self, TrackerCommand.self, RelayCommand.self, ConnectCommand.self, NATCommand.self,
-            GenerateCommand.self, TokenizeCommand.self, BenchCommand.self,
+            GenerateCommand.self, ServeCommand.self, TokenizeCommand.self, BenchCommand.self,
         ])
 }
 

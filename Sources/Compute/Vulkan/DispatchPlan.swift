@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A program as the kernels that a device of Vulkan runs for it: operations one by one, or several in one where what lies
-/// between them is not wanted by anybody.
+/// A program as the kernels that a device of Vulkan runs for it: operations one by one, or several in one where what
+/// lies between them is not wanted by anybody.
 ///
 ///     multiply, add                     →  the product is added where it is stored
 ///     multiply by two matrices, gate    →  pairs of rows, of which the gate is made at once

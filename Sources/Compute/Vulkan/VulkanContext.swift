@@ -43,7 +43,8 @@ final class VulkanContext: @unchecked Sendable {
             throw ComputeError(.unavailable, "\(adapter.summary): the driver lacks \(String(cString: missing))")
         }
         try result.check("opening \(adapter.summary)")
-        try vulkan_create_layouts(device, UInt32(Self.argumentBytes), &setLayout, &layout).check("a layout of arguments")
+        try vulkan_create_layouts(device, UInt32(Self.argumentBytes), &setLayout, &layout).check(
+            "a layout of arguments")
         pipelines = try VulkanPipelines(device, facts: facts, layout: layout, cacheFolder: cacheFolder)
     }
 

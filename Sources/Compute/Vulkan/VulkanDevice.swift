@@ -48,7 +48,8 @@ public final class VulkanDevice: ComputeDevice {
 
     let context: VulkanContext
 
-    /// Opens a device; throws ``ComputeError/Code/unavailable`` with what was looked at where there is none that will do.
+    /// Opens a device; throws ``ComputeError/Code/unavailable`` with what was looked at where there is none that will
+    /// do.
     public init(_ options: Options = Options()) throws(ComputeError) {
         let library = try VulkanLibrary(validates: options.validates)
         let (adapter, reason) = try VulkanAdapter.choose(options.selection, in: library)
@@ -58,7 +59,8 @@ public final class VulkanDevice: ComputeDevice {
         let kernels = options.kernels ?? (adapter.isProcessor && suits ? .lanes : .subgroups)
         guard kernels == .subgroups || suits else {
             throw ComputeError(
-                .unavailable, "\(adapter.summary): kernels for \(kernels) want subgroups of 8 and memory that is mapped")
+                .unavailable, "\(adapter.summary): kernels for \(kernels) want subgroups of 8 and memory that is mapped"
+            )
         }
         context = try VulkanContext(adapter, kernels: kernels, memory: memory, cacheFolder: options.cacheFolder)
         name = "vulkan, \(adapter.name) (\(adapter.kind), \(adapter.driver)), \(kernels.rawValue)"

@@ -91,7 +91,7 @@ extension VulkanDispatcher {
         let columns = work.columns
         if isLanes {
             let size = max(16, context.subgroup)
-            let taken = work.experts != 0 || columns == 1 ? 1 : columns <= 4 ? 4 : 8
+            let taken = work.experts != 0 || columns == 1 ? 1 : columns <= 4 ? 4 : columns <= 8 ? 8 : 16
             return KernelCall(
                 .productLanes, [size, format, taken], arguments, groups: (groups(pairs, size), groups(columns, taken)),
                 texels: block)
@@ -121,7 +121,8 @@ extension VulkanDispatcher {
                 .route, [width],
                 KernelArguments(
                     addresses: [
-                        arena, rows.host.address, arena + UInt64(experts.choices) * 4, arena + UInt64(experts.shares) * 4,
+                        arena, rows.host.address, arena + UInt64(experts.choices) * 4,
+                        arena + UInt64(experts.shares) * 4,
                     ],
                     numbers: [
                         place(router).offset, place(router).stride, router.length, mixture.used,

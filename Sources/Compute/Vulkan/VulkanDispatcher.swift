@@ -121,7 +121,8 @@ struct VulkanDispatcher {
             KernelArguments(
                 addresses: [rows.arena.address, rows.host.address, rows.arena.address + UInt64(shares) * 4],
                 numbers: [
-                    x.offset / 4, x.stride / 4, y.offset / 4, y.stride / 4, target.offset / 4, target.stride / 4, vectors,
+                    x.offset / 4, x.stride / 4, y.offset / 4, y.stride / 4, target.offset / 4, target.stride / 4,
+                    vectors,
                     count == .tokens ? 0 : 1, used,
                 ]), groups: (groups(vectors, width), counts[count]))
     }

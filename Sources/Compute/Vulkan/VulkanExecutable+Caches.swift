@@ -9,7 +9,8 @@ extension VulkanExecutable {
             guard let first = bytes.baseAddress else { return }
             let base = UnsafeMutableRawPointer(first)
             for piece in pieces.list {
-                try staging.read(piece.rows.count, from: piece.block, at: piece.rows.lowerBound) { source, start, length in
+                try staging.read(piece.rows.count, from: piece.block, at: piece.rows.lowerBound) {
+                    source, start, length in
                     for at in stride(from: 0, to: length, by: piece.unit) {
                         (base + piece.target + (start + at) / piece.unit * piece.stride).copyMemory(
                             from: source + at, byteCount: min(piece.kept, piece.unit))
@@ -68,7 +69,9 @@ extension VulkanExecutable {
         let bytes = count / format.blockLength * format.blockSize
         var list: [Piece] = []
         guard count > 0 else { return ([], 0) }
-        for (index, (section, scales)) in [(place.keys, place.keyScales), (place.values, place.valueScales)].enumerated() {
+        for (index, (section, scales)) in [(place.keys, place.keyScales), (place.values, place.valueScales)]
+            .enumerated()
+        {
             if format.isQuantized {
                 // A half, kept in four bytes, and 32 bytes.
                 list.append(

@@ -81,8 +81,10 @@ final class VulkanExecutable: Executable, @unchecked Sendable {
                 if weights.missing(of: weight) != nil { try provide(weight, part: 0) }
             }
             let counts = VulkanDispatcher.Counts(
-                tokens: Self.roomy(batch.count, options.tokens), outputs: Self.roomy(batch.outputs.count, options.outputs))
-            let steps = plan.segments[segments.lowerBound].lowerBound..<plan.segments[segments.upperBound - 1].upperBound
+                tokens: Self.roomy(batch.count, options.tokens),
+                outputs: Self.roomy(batch.outputs.count, options.outputs))
+            let steps =
+                plan.segments[segments.lowerBound].lowerBound..<plan.segments[segments.upperBound - 1].upperBound
             var start = steps.lowerBound
             while start < steps.upperBound {
                 // As far as what experts are asked may not be there.
@@ -151,7 +153,8 @@ final class VulkanExecutable: Executable, @unchecked Sendable {
         guard let experts = rows.experts else { return }
         let count = program[mixture.gates].parts
         var chosen = Set<Int>()
-        try staging.read(batch.count * mixture.used * 4, from: rows.arena, at: experts.choices * 4) { bytes, _, length in
+        try staging.read(batch.count * mixture.used * 4, from: rows.arena, at: experts.choices * 4) {
+            bytes, _, length in
             for index in 0..<length / 4 {
                 chosen.insert(Int(bytes.load(fromByteOffset: index * 4, as: UInt32.self)))
             }

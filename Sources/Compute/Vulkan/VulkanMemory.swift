@@ -28,8 +28,10 @@ struct VulkanMemoryTypes {
         let local = find(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) ?? 0
         var main = local
         var isMapped = false
-        if !hides, let visible = find(
-            VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+        if !hides,
+            let visible = find(
+                VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
+                VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
         {
             // A small window on a device's memory is no place for weights.
             let type = vulkan_type_at(&properties, UInt32(visible))
@@ -42,12 +44,15 @@ struct VulkanMemoryTypes {
         self.main = main
         self.isMapped = isMapped
         isReadable = isMapped && flags & UInt32(VK_MEMORY_PROPERTY_HOST_CACHED_BIT.rawValue) != 0
-        host = find(
-            VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
-            VK_MEMORY_PROPERTY_HOST_CACHED_BIT)
+        host =
+            find(
+                VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+                VK_MEMORY_PROPERTY_HOST_CACHED_BIT)
             ?? find(VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) ?? main
-        shared = find(
-            VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+        shared =
+            find(
+                VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
+                VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
             ?? host
         largest = adapter.facts.largest_allocation
     }
@@ -120,7 +125,8 @@ struct VulkanLayout {
         let size = (bytes + 255) & ~255
         guard size <= largest else {
             throw ComputeError(
-                .outOfMemory, "\(purpose()) takes \(bytes >> 20) MiB, the device gives \(largest >> 20) MiB in one piece")
+                .outOfMemory,
+                "\(purpose()) takes \(bytes >> 20) MiB, the device gives \(largest >> 20) MiB in one piece")
         }
         if let last = sizes.last, last + size <= min(Self.usual, largest) {
             sizes[sizes.count - 1] = last + size

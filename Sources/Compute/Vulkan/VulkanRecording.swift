@@ -2,8 +2,8 @@
 
 internal import CVulkan
 
-/// Steps of a plan recorded once, for as many rows as there may be, and run for every batch: what changes from run to run
-/// is read from memory.
+/// Steps of a plan recorded once, for as many rows as there may be, and run for every batch: what changes from run to
+/// run is read from memory.
 final class VulkanRecording {
     let commands: VkCommandBuffer?
     private let names: [String]
@@ -40,7 +40,8 @@ final class VulkanRecording {
         }
         var (read, written): (Set<Int>, Set<Int>) = ([], [])
         for (index, (access, _, calls)) in work.enumerated() {
-            let waits = access.reads.contains { written.contains($0) }
+            let waits =
+                access.reads.contains { written.contains($0) }
                 || access.writes.contains { written.contains($0) || read.contains($0) }
             if waits || timestamps != nil && index > 0 {
                 vulkan_barrier(device, commands, 0)
@@ -51,7 +52,8 @@ final class VulkanRecording {
             for call in calls {
                 let pipeline = try context.pipeline(call.kernel, call.constants)
                 guard call.groups.0 <= 65_535, call.groups.1 <= 65_535 else {
-                    throw ComputeError(.shape, "\(call.groups) groups of kernel \(call.kernel) are more than a device takes")
+                    throw ComputeError(
+                        .shape, "\(call.groups) groups of kernel \(call.kernel) are more than a device takes")
                 }
                 vulkan_dispatch(
                     device, commands, context.layout, pipeline, try sets.set(call.texels), call.arguments.bytes,

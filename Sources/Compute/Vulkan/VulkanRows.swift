@@ -36,7 +36,7 @@ final class VulkanRows {
     private let program: Program
 
     /// Kernels of products take up to so many columns, and write all of them.
-    private static let columnsAtATime = 8
+    private static let columnsAtATime = 16
     /// Numbers of the host's block before the values of tokens.
     private static let header = 4
 

@@ -2,8 +2,8 @@
 
 internal import CVulkan
 
-/// Commands that run one after the other, and how bytes get to a device's memory and back: where the host sees it they are
-/// written there, otherwise through a small piece of memory that both see.
+/// Commands that run one after the other, and how bytes get to a device's memory and back: where the host sees it they
+/// are written there, otherwise through a small piece of memory that both see.
 final class VulkanStaging {
     private let context: VulkanContext
     private(set) var pool: VkCommandPool?
@@ -35,7 +35,9 @@ final class VulkanStaging {
     ) throws(ComputeError) {
         if let mapped = target.mapped { return fill(mapped + offset, 0, count) }
         let staging = try staging(unit)
-        guard let mapped = staging.mapped else { throw ComputeError(.system, "Vulkan: memory of the host is not mapped") }
+        guard let mapped = staging.mapped else {
+            throw ComputeError(.system, "Vulkan: memory of the host is not mapped")
+        }
         let step = max(unit, staging.size / unit * unit)
         var start = 0
         while start < count {
@@ -50,9 +52,13 @@ final class VulkanStaging {
     func read(
         _ count: Int, from source: VulkanBlock, at offset: Int, take: (UnsafeRawPointer, Int, Int) -> Void
     ) throws(ComputeError) {
-        if context.memory.isReadable, let mapped = source.mapped { return take(UnsafeRawPointer(mapped + offset), 0, count) }
+        if context.memory.isReadable, let mapped = source.mapped {
+            return take(UnsafeRawPointer(mapped + offset), 0, count)
+        }
         let staging = try staging(1)
-        guard let mapped = staging.mapped else { throw ComputeError(.system, "Vulkan: memory of the host is not mapped") }
+        guard let mapped = staging.mapped else {
+            throw ComputeError(.system, "Vulkan: memory of the host is not mapped")
+        }
         var start = 0
         while start < count {
             let length = min(staging.size, count - start)
@@ -74,7 +80,8 @@ final class VulkanStaging {
     ) throws(ComputeError) {
         try vulkan_begin(context.device, commands).check("recording a copy")
         vulkan_copy(
-            context.device, commands, source.raw.buffer, UInt64(start), target.raw.buffer, UInt64(offset), UInt64(count))
+            context.device, commands, source.raw.buffer, UInt64(start), target.raw.buffer, UInt64(offset), UInt64(count)
+        )
         vulkan_barrier(context.device, commands, 1)
         try vulkan_end(context.device, commands).check("recording a copy")
         try context.run(commands, fence: fence)

@@ -34,7 +34,9 @@ final class VulkanWeights {
     /// As many rows as two for each of eight invocations: `TOGETHER` of the kernels.
     private static let bundle = 16
 
-    init(_ program: Program, _ plan: DispatchPlan, _ context: VulkanContext, _ staging: VulkanStaging) throws(ComputeError) {
+    init(_ program: Program, _ plan: DispatchPlan, _ context: VulkanContext, _ staging: VulkanStaging)
+        throws(ComputeError)
+    {
         self.program = program
         self.context = context
         self.staging = staging
@@ -86,7 +88,9 @@ final class VulkanWeights {
             }
             for each in product.products {
                 guard let bias = each.bias, let location = locations[each.weight.index] else { continue }
-                let isThere = biases[bias.index].contains { $0.stack == location.stack && $0.firstRow == location.firstRow }
+                let isThere = biases[bias.index].contains {
+                    $0.stack == location.stack && $0.firstRow == location.firstRow
+                }
                 if !isThere {
                     throw ComputeError(
                         .shape, "\(program[each.weight].name) is used with several biases: Vulkan has room for one")
@@ -106,7 +110,8 @@ final class VulkanWeights {
             return
         }
         let layout = WeightLayout(
-            format: program[first].format, columns: program[first].columns, together: context.hasTexels && !isVector ? Self.bundle : 1)
+            format: program[first].format, columns: program[first].columns,
+            together: context.hasTexels && !isVector ? Self.bundle : 1)
         let rows = weights.reduce(0) { $0 + program[$1].rows }
         var offsets: [Int] = []
         var size = 0

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How weights lie in a device's memory: what is read by sixteen bytes lies in one section, and what else blocks have in
-/// sections of their own. No byte more than in the file, except where rows are no multiples of 32 weights.
+/// How weights lie in a device's memory: what is read by sixteen bytes lies in one section, and what else blocks have
+/// in sections of their own. No byte more than in the file, except where rows are no multiples of 32 weights.
 ///
 ///     F32, F16, BF16   the numbers, rows filled up with zeros to 32
 ///     Q8_0             32 bytes a block; halves d
 ///     Q4_0             16 bytes of nibbles; halves d
 ///     Q4_1             16 bytes of nibbles; d and m
 ///     Q5_0             16 bytes of nibbles; four bytes of fifth bits; halves d
-///     Q4_K             16 bytes of nibbles for 32 weights, in Q4_0's order; for 256 weights d, dmin and 12 bytes of scales
+///     Q4_K             16 bytes of nibbles for 32 weights, in Q4_0's order; for 256 d, dmin, 12 bytes of scales
 ///     Q5_K             the same; four bytes of fifth bits for 32 weights
-///     Q6_K             16 bytes of nibbles for 32 weights; 16 scales for 256; eight bytes of fifth and sixth bits for 32
-///                      weights; halves d for 256
+///     Q6_K             16 bytes of nibbles for 32 weights; 16 scales for 256; eight bytes of two more bits for 32;
+///                      halves d for 256
 ///
 /// Rows lie one after the other, or in bundles: then the first unit of every row of a bundle, then the second of each.
 struct WeightLayout {
@@ -65,7 +65,9 @@ struct WeightLayout {
     func pack(
         _ source: UnsafeRawPointer, rows: Int, first: Int, section: Int, into target: UnsafeMutableRawPointer
     ) {
-        if together == 1 { return pack(source, rows: rows, section: section, into: target + first * sections[section].row) }
+        if together == 1 {
+            return pack(source, rows: rows, section: section, into: target + first * sections[section].row)
+        }
         let (unit, count) = (sections[section].unit, sections[section].count)
         let rowBytes = columns / format.blockLength * format.blockSize
         withUnsafeTemporaryAllocation(byteCount: unit * count, alignment: 16) { room in
@@ -102,7 +104,8 @@ struct WeightLayout {
             let bytes = columns * format.blockSize
             for row in 0..<rows {
                 (target + row * rowBytes).copyMemory(from: source + row * bytes, byteCount: bytes)
-                (target + row * rowBytes + bytes).initializeMemory(as: UInt8.self, repeating: 0, count: rowBytes - bytes)
+                (target + row * rowBytes + bytes).initializeMemory(
+                    as: UInt8.self, repeating: 0, count: rowBytes - bytes)
             }
             return
         }
@@ -139,7 +142,8 @@ struct WeightLayout {
         case 4:
             for block in 0..<blocks {
                 target.storeBytes(
-                    of: (source + block * stride).loadUnaligned(as: UInt32.self), toByteOffset: block * 4, as: UInt32.self)
+                    of: (source + block * stride).loadUnaligned(as: UInt32.self), toByteOffset: block * 4,
+                    as: UInt32.self)
             }
         default:
             for block in 0..<blocks {

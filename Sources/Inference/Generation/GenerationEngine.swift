@@ -11,6 +11,8 @@ public final class GenerationEngine: Sendable {
     public let model: LanguageModel
     /// Its vocabulary.
     public let tokenizer: Tokenizer
+    /// How many requests may wait for their turn.
+    public let queueLimit: Int
     private let queue: GenerationQueue
 
     /// Starts the engine's thread.
@@ -25,6 +27,7 @@ public final class GenerationEngine: Sendable {
         }
         self.model = model
         self.tokenizer = tokenizer
+        self.queueLimit = queueLimit
         queue = GenerationQueue(limit: queueLimit)
         let worker = Unmanaged.passRetained(GenerationLoop(model, queue))
         var thread = pthread_t()
@@ -46,6 +49,10 @@ public final class GenerationEngine: Sendable {
 
     /// How many requests wait for their turn.
     public var waiting: Int { queue.count }
+    /// How many requests have their turn now.
+    public var active: Int { queue.active }
+    /// Whether requests are taken: not any more after a fault of the device.
+    public var isRunning: Bool { !queue.hasEnded }
 
     /// Has text generated. Whoever stops listening cancels it.
     ///

@@ -37,13 +37,17 @@ final class GenerationLoop: @unchecked Sendable {
                 try step()
             } catch {
                 // What the device holds is not known any more.
-                for index in sequences.indices { sequences[index].job?.fail(error) }
-                sequences = Array(repeating: Sequence(), count: sequences.count)
                 queue.close(because: error)
+                for index in sequences.indices {
+                    guard let job = sequences[index].job else { continue }
+                    queue.release()
+                    job.fail(error)
+                }
+                sequences = Array(repeating: Sequence(), count: sequences.count)
                 break
             }
         }
-        for sequence in sequences { sequence.job?.end(.cancelled) }
+        for index in sequences.indices { finish(index, .cancelled) }
     }
 
     /// Gives a request the sequence that holds most of its prompt's beginning, of equal ones the one that was not used
@@ -118,12 +122,15 @@ final class GenerationLoop: @unchecked Sendable {
             // The numbers of this text are of no use; others' may be.
             sequences[index].job = nil
             sequences[index].tokens = []
+            queue.release()
             job.fail(error)
         }
     }
 
     private func finish(_ index: Int, _ reason: GenerationEnd.Reason) {
-        sequences[index].job?.end(reason)
+        guard let job = sequences[index].job else { return }
         sequences[index].job = nil
+        queue.release()
+        job.end(reason)
     }
 }

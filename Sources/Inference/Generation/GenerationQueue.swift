@@ -10,6 +10,8 @@ final class GenerationQueue: @unchecked Sendable {
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var jobs: [GenerationJob] = []
     private var isClosed = false
+    /// Requests that were taken and have not ended.
+    private var taken = 0
 
     init(limit: Int) {
         self.limit = limit
@@ -24,6 +26,21 @@ final class GenerationQueue: @unchecked Sendable {
         pthread_mutex_destroy(mutex)
         condition.deallocate()
         mutex.deallocate()
+    }
+
+    /// How many requests were taken and have not ended.
+    var active: Int { locked { taken } }
+
+    /// Whether nothing more is taken.
+    var hasEnded: Bool { locked { isClosed } }
+
+    /// A request that was taken has ended.
+    func release() { locked { taken -= 1 } }
+
+    private func locked<Result>(_ body: () -> Result) -> Result {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return body()
     }
 
     var count: Int {
@@ -59,9 +76,10 @@ final class GenerationQueue: @unchecked Sendable {
             dropCancelled()
         }
         if isClosed { return nil }
-        let taken = Array(jobs.prefix(count))
-        jobs.removeFirst(taken.count)
-        return taken
+        let first = Array(jobs.prefix(count))
+        jobs.removeFirst(first.count)
+        taken += first.count
+        return first
     }
 
     /// Has a waiting thread look again.

@@ -11,10 +11,16 @@ struct GenerateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate",
         abstract: "Have a model go on from a prompt; prints the text as it comes.",
-        discussion: "Ctrl-C ends the text. What it took is told on standard error.")
+        discussion: """
+            Ctrl-C ends the text. What it took is told on standard error. With a link the model is fetched meanwhile, layers in \
+            the order in which they are needed; what came stays in the folder.
+            """)
 
-    @Argument(help: "The folder with manifest.json.")
+    @Argument(help: "The folder with manifest.json, or a link (magnet:…) to fetch it by.")
     var folder: String
+
+    @Option(name: .shortAndLong, help: "With a link: the folder to put the model into.")
+    var output: String?
 
     @Option(help: "The text to go on from; standard input unless given.")
     var prompt: String?
@@ -33,6 +39,7 @@ struct GenerateCommand: AsyncParsableCommand {
 
     @OptionGroup var sampling: SamplingArguments
     @OptionGroup var inference: InferenceOptions
+    @OptionGroup var swarm: SwarmOptions
 
     @Option(help: "Generate nothing: write the logits at each token of the prompt to this file, float32, positions × vocabulary.")
     var logits: String?
@@ -45,6 +52,9 @@ struct GenerateCommand: AsyncParsableCommand {
 
     func validate() throws {
         if system != nil, !chat { throw ValidationError("--system is part of a chat: add --chat") }
+        if output != nil, !ArrivingModel.isLink(folder) {
+            throw ValidationError("--output is where a link's model goes: leave it out with a folder")
+        }
         if let maxTokens, maxTokens < 1 { throw ValidationError("--max-tokens \(maxTokens): give at least 1") }
         do {
             try sampling.options.validate(vocabulary: .max)
@@ -55,13 +65,19 @@ struct GenerateCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        guard ArrivingModel.isLink(folder) else { return try await generate(try ModelFolder(opening: folder), nil) }
+        let isQuiet = quiet
+        try await ArrivingModel(source: folder, output: output, options: swarm).use(
+            note: { if !isQuiet { Terminal.note($0) } }, generate)
+    }
+
+    private func generate(_ source: ModelFolder, _ pipeline: ModelPipeline?) async throws {
         let started = Clock.seconds
-        let source = try ModelFolder(opening: folder)
         let tokenizer = try Tokenizer(source)
         let tokens = try promptTokens(source, tokenizer)
         let batch = 128
         let options = inference.modelOptions(outputs: logits == nil ? nil : batch)
-        let (model, device) = try inference.load(source, options) { if !quiet { Terminal.note($0) } }
+        let (model, device) = try inference.load(source, options, pipeline: pipeline) { if !quiet { Terminal.note($0) } }
         let loaded = Clock.seconds - started
         if let logits { return try write(tokens, of: model, to: logits) }
 

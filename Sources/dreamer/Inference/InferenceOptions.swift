@@ -95,18 +95,24 @@ struct InferenceOptions: ParsableArguments {
     }
 
     /// Puts a model on the device, or on the processor where the device cannot take it and was not asked for by name.
+    ///
+    /// - Parameter pipeline: brings the shards while the model is used already; they are on the disk without one.
     func load(
-        _ folder: ModelFolder, _ options: ModelOptions, note: (String) -> Void
+        _ folder: ModelFolder, _ options: ModelOptions, pipeline: ModelPipeline? = nil, note: (String) -> Void
     ) throws -> (model: LanguageModel, device: any ComputeDevice) {
+        func load(on device: any ComputeDevice) throws -> LanguageModel {
+            if let pipeline { return try pipeline.load(on: device, options: options) }
+            return try LanguageModel(folder, on: device, options: options)
+        }
         let (device, reason) = try makeDevice()
         note("running on \(device.name) (\(reason))")
         do {
-            return (try LanguageModel(folder, on: device, options: options), device)
+            return (try load(on: device), device)
         } catch let error as ComputeError {
             guard self.device == .auto, !(device is CPUDevice) else { throw error }
             let processor = CPUDevice(threads: threads ?? Self.cores)
             note("\(device.name) cannot run it: \(error); running on \(processor.name)")
-            return (try LanguageModel(folder, on: processor, options: options), processor)
+            return (try load(on: processor), processor)
         }
     }
 

@@ -52,7 +52,8 @@ struct DispatchPlanTests {
             try program.append(
                 .multiply(
                     [
-                        .init(try matrix(64, 64, format), into: rows[0]), .init(try matrix(64, 64, format), into: rows[1]),
+                        .init(try matrix(64, 64, format), into: rows[0]),
+                        .init(try matrix(64, 64, format), into: rows[1]),
                         .init(try matrix(64, 64, valueFormat ?? format), into: rows[2]),
                     ], by: normed))
             let cache = try program.cache(keyValueHeads: 2, headLength: 32)
@@ -64,7 +65,8 @@ struct DispatchPlanTests {
             try program.append(.add(normed, to: x))
             try program.append(
                 .multiply(
-                    [.init(try matrix(128, 64, format), into: gates), .init(try matrix(128, 64, format), into: ups)], by: x))
+                    [.init(try matrix(128, 64, format), into: gates), .init(try matrix(128, 64, format), into: ups)],
+                    by: x))
             try program.append(.gate(.swiGLU, gates, up: ups, into: gates))
             try program.append(.multiply([.init(try matrix(64, 128, format), into: normed)], by: gates))
             try program.append(.add(normed, to: x))
@@ -75,10 +77,12 @@ struct DispatchPlanTests {
     @Test("steps melt where what lies between is overwritten, and stay where it can be read")
     func melts() throws {
         let melted = [
-            "normalize", "product of 3", "turn, store", "turn, attend", "product, added", "product, gated", "product, added",
+            "normalize", "product of 3", "turn, store", "turn, attend", "product, added", "product, gated",
+            "product, added",
         ]
         let last = [
-            "normalize", "product of 3", "rotate", "rotate", "store", "attend", "product, added", "product of 2", "gate",
+            "normalize", "product of 3", "rotate", "rotate", "store", "attend", "product, added", "product of 2",
+            "gate",
             "product of 1", "add",
         ]
         #expect(try words(network(layers: 2)) == ["embed"] + melted + last)

@@ -59,7 +59,8 @@ struct VulkanDeviceTests {
             var comparison = Comparison(seed: 2)
             let x = try comparison.input(64)
             try comparison.compare(
-                on: device, options: ExecutionOptions(tokens: 1, positions: 4), batches: [Batch([1])], [x], tolerance: 0)
+                on: device, options: ExecutionOptions(tokens: 1, positions: 4), batches: [Batch([1])], [x], tolerance: 0
+            )
             let files = try FileManager.default.contentsOfDirectory(atPath: folder)
             #expect(files.count == 1)
             if round == 1, let file = files.first {

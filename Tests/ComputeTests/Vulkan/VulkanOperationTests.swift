@@ -121,7 +121,9 @@ struct VulkanOperationTests {
         let convention: RotaryEmbedding.Convention
         let testDescription: String
 
-        init(_ heads: Int, _ keyValueHeads: Int, _ length: Int, _ window: Int?, _ convention: RotaryEmbedding.Convention) {
+        init(
+            _ heads: Int, _ keyValueHeads: Int, _ length: Int, _ window: Int?, _ convention: RotaryEmbedding.Convention
+        ) {
             (self.heads, self.keyValueHeads, self.length, self.window) = (heads, keyValueHeads, length, window)
             self.convention = convention
             testDescription = "\(heads) of \(keyValueHeads) heads of \(length), window \(window ?? 0), \(convention)"

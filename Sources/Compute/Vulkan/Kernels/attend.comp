@@ -1,9 +1,9 @@
 #version 450
 // SPDX-License-Identifier: Apache-2.0
-// What a head of a token's queries reads from the values that it sees. Subgroups of a group take turns with the positions,
-// as many at a time as they have invocations: first each invocation compares the query with the key of a position of its
-// own, then all of them add up the values, eight numbers for each. Maximum, sum and values are corrected as larger
-// products appear (online softmax, arXiv:1805.02867).
+// What a head of a token's queries reads from the values that it sees. Subgroups of a group take turns with the
+// positions, as many at a time as they have invocations: first each invocation compares the query with the key of a
+// position of its own, then all of them add up the values, eight numbers for each. Maximum, sum and values are
+// corrected as larger products appear (online softmax, arXiv:1805.02867).
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "rotation.glsl"

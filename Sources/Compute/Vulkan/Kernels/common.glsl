@@ -46,7 +46,8 @@ const uint F32 = 0, F16 = 1, BF16 = 2, Q4_0 = 3, Q4_1 = 4, Q5_0 = 5, Q8_0 = 6, Q
 // A subgroup's sum and maximum. Texels go with shuffles: there, reductions are loops.
 #ifdef TEXELS
 #define REDUCE(value, operation, size) \
-    [[unroll]] for (uint step = size / 2; step > 0; step >>= 1) value = operation(value, subgroupShuffleXor(value, step))
+    [[unroll]] for (uint step = size / 2; step > 0; step >>= 1) \
+        value = operation(value, subgroupShuffleXor(value, step))
 float plus(float a, float b) { return a + b; }
 #define SUM(value, size) REDUCE(value, plus, size)
 #define MAXIMUM(value, size) REDUCE(value, max, size)

@@ -1,8 +1,8 @@
 #version 450
 // SPDX-License-Identifier: Apache-2.0
 // Products for processors that pretend to be devices. An invocation takes two rows of weights and some columns, all
-// blocks one after the other; eight neighbours hold 32 numbers of a column between them and pass them round. There is no
-// shared memory and no barrier.
+// blocks one after the other; eight neighbours hold 32 numbers of a column between them and pass them round. There is
+// no shared memory and no barrier.
 #extension GL_GOOGLE_include_directive : require
 #include "product.glsl"
 
@@ -23,10 +23,13 @@ void main() {
     uint leader = gl_SubgroupInvocationID & ~7u;
     Sections where = sections();
     uint base = firstRow(column);
-    vec4 sumA[COLUMNS], sumB[COLUMNS];
+    // Sums of several columns are as many as there are registers; that of one is four, which do not wait for each
+    // other.
+    float sumA[COLUMNS], sumB[COLUMNS];
+    vec4 fourA = vec4(0), fourB = vec4(0);
     [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
-        sumA[c] = vec4(0);
-        sumB[c] = vec4(0);
+        sumA[c] = 0;
+        sumB[c] = 0;
     }
     uint source = x + column / sharers * xStride + lane;
     for (uint k = 0; k < blocks; k++) {
@@ -39,15 +42,26 @@ void main() {
             vec4 weightsB = weightsOf(blockB, FORMAT, part);
             [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
                 vec4 value = subgroupShuffle(values[c], leader + part);
-                sumA[c] = fma(weightsA, value, sumA[c]);
-                sumB[c] = fma(weightsB, value, sumB[c]);
+                if (COLUMNS == 1) {
+                    fourA = fma(weightsA, value, fourA);
+                    fourB = fma(weightsB, value, fourB);
+                    continue;
+                }
+                [[unroll]] for (uint i = 0; i < 4; i++) {
+                    sumA[c] = fma(weightsA[i], value[i], sumA[c]);
+                    sumB[c] = fma(weightsB[i], value[i], sumB[c]);
+                }
             }
         }
     }
     if (gl_GlobalInvocationID.x >= pairs()) return;
     [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
-        float first = sumA[c].x + sumA[c].y + sumA[c].z + sumA[c].w + biasOf(base + a);
-        float second = sumB[c].x + sumB[c].y + sumB[c].z + sumB[c].w + biasOf(base + b);
+        if (COLUMNS == 1) {
+            sumA[c] = fourA.x + fourA.y + fourA.z + fourA.w;
+            sumB[c] = fourB.x + fourB.y + fourB.z + fourB.w;
+        }
+        float first = sumA[c] + biasOf(base + a);
+        float second = sumB[c] + biasOf(base + b);
         if (isGated()) {
             put(unit, column + c, gated(first, second));
         } else {

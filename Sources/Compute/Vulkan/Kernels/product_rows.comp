@@ -1,8 +1,8 @@
 #version 450
 // SPDX-License-Identifier: Apache-2.0
-// Products with few columns: a subgroup takes four rows of weights, each invocation of it other blocks of them, and their
-// sums are brought together at the end. Each invocation wants 32 neighbouring numbers of a column, which lie where their
-// neighbours' are not in the way: in shared memory, with a gap after every 32.
+// Products with few columns: a subgroup takes four rows of weights, each invocation of it other blocks of them, and
+// their sums are brought together at the end. Each invocation wants 32 neighbouring numbers of a column, which lie
+// where their neighbours' are not in the way: in shared memory, with a gap after every 32.
 #extension GL_GOOGLE_include_directive : require
 #include "product.glsl"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotations: for each token of the batch and each pair of a head a cosine and a sine. Programs name them by where they lie.
+// Rotations: for each token of the batch and each pair of a head a cosine and a sine. Programs name them by where they
+// lie.
 
 // What turns: pairs of a head, none for no rotation; whether pairs are neighbours; where the cosines of token 0 are.
 struct Rotation {

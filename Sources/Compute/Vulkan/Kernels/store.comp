@@ -1,7 +1,7 @@
 #version 450
 // SPDX-License-Identifier: Apache-2.0
-// Keys, turned if need be, and values put where they are kept: an invocation takes eight numbers of one of them, or the 32
-// that share a scale.
+// Keys, turned if need be, and values put where they are kept: an invocation takes eight numbers of one of them, or the
+// 32 that share a scale.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "rotation.glsl"

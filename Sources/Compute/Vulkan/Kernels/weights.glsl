@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blocks of 32 weights in the order that WeightLayout.swift gives them: numbers or nibbles in quads, row after row, then
-// what else a block has, each kind for itself.
+// Blocks of 32 weights in the order that WeightLayout.swift gives them: numbers or nibbles in quads, row after row,
+// then what else a block has, each kind for itself.
 
-// Where the weights of a stack lie, counted from the start of their memory: quads of numbers or nibbles, then up to three
-// further sections, in units of their kind.
+// Where the weights of a stack lie, counted from the start of their memory: quads of numbers or nibbles, then up to
+// three further sections, in units of their kind.
 struct Sections {
     uint quads, first, second, third;
     // Blocks of 32 in a row.
     uint blocks;
 };
 
-// Rows whose blocks lie beside each other, so that invocations with a row each read what lies together. Where invocations
-// share a row, its blocks do.
+// Rows whose blocks lie beside each other, so that invocations with a row each read what lies together. Where
+// invocations share a row, its blocks do.
 #ifdef TEXELS
 const uint TOGETHER = 16;
 #else
@@ -34,7 +34,8 @@ float halfAt(Words base, uint section, uint index) {
     return widened(WORD(base, section + (index >> 1)) >> (16 * (index & 1)));
 }
 
-// The scale and minimum of one of eight runs of 32 weights: six bits each, of which those of the last four runs are split.
+// The scale and minimum of one of eight runs of 32 weights: six bits each, of which those of the last four runs are
+// split.
 void unpackScales(uvec4 header, uint run, out float scale, out float minimum) {
     uint shift = 8 * (run & 3);
     uint a = (header.y >> shift) & 0xff;
@@ -56,7 +57,8 @@ Block blockAt(Words base, Sections sections, uint format, uint row, uint column)
     uint count = format == F32 ? 8 : format == F16 || format == BF16 ? 4 : format == Q8_0 ? 2 : 1;
     [[unroll]] for (uint i = 0; i < 8; i++) block.quads[i] = uvec4(0);
     [[unroll]] for (uint i = 0; i < 8; i++)
-        if (i < count) block.quads[i] = QUAD(base, sections.quads + placeOf(row, column * count + i, sections.blocks * count));
+        if (i < count)
+            block.quads[i] = QUAD(base, sections.quads + placeOf(row, column * count + i, sections.blocks * count));
     block.high = uvec2(0);
     block.scale = vec2(1);
     block.minimum = 0;
