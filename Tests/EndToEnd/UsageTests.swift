@@ -29,7 +29,7 @@ struct WrongUsage: Sendable, CustomTestStringConvertible {
         WrongUsage("verify model --threads 0", "--threads", "0"),
         WrongUsage("generate", "folder"),
         WrongUsage("generate model --device gpu", "--device", "gpu"),
-        WrongUsage("generate model --prompt a --temperature -1", "temperature", "-1"),
+        WrongUsage("generate model --prompt a --temperature=-1", "temperature", "-1"),
         WrongUsage("generate model --prompt a --top-p 2", "top-p", "2"),
         WrongUsage("generate model --prompt a --kv-format q4_0", "--kv-format", "q4_0"),
         WrongUsage("generate model --prompt a --threads 0", "--threads", "0"),

@@ -24,6 +24,20 @@ struct TextServerTests {
         await scene.end()
     }
 
+    /// Whether two values are the same but for the rounding of numbers: the second of two equal requests finds its prompt
+    /// kept, and sums are taken in another order then.
+    private static func agree(_ a: JSON, _ b: JSON?) -> Bool {
+        guard let b else { return false }
+        if let first = a.array, let second = b.array {
+            return first.count == second.count && zip(first, second).allSatisfy { agree($0, $1) }
+        }
+        if let first = a.object, let second = b.object {
+            return first.count == second.count && first.allSatisfy { agree($0.value, second[$0.name]) }
+        }
+        if let first = a.number, let second = b.number { return abs(first - second) < 1e-3 }
+        return a == b
+    }
+
     @Test("a stream says what the whole answer says", arguments: ["/v1/completions", "/v1/chat/completions"])
     func stream(path: String) async throws {
         let scene = try await Scene()
@@ -51,13 +65,13 @@ struct TextServerTests {
             let text = texts.compactMap { $0["delta"]?["content"]?.string }.joined()
             #expect(.string(text) == choice["message"]?["content"])
             let told = texts.flatMap { $0["logprobs"]?["content"]?.array ?? [] }
-            #expect(told.count == 9 && .array(told) == choice["logprobs"]?["content"])
+            #expect(told.count == 9 && Self.agree(.array(told), choice["logprobs"]?["content"]))
             #expect(told.allSatisfy { $0["top_logprobs"]?.array?.count == 2 })
         } else {
             #expect(.string(texts.compactMap { $0["text"]?.string }.joined()) == choice["text"])
             for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
                 let told = texts.flatMap { $0["logprobs"]?[name]?.array ?? [] }
-                #expect(told.count == 9 && .array(told) == choice["logprobs"]?[name], "\(name)")
+                #expect(told.count == 9 && Self.agree(.array(told), choice["logprobs"]?[name]), "\(name)")
             }
         }
         // The connection goes on after a stream.
