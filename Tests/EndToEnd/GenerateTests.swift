@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 import RDRR
+import Signaling
 import Testing
 import Wire
 
@@ -91,6 +92,24 @@ struct GenerateTests {
             #expect(["length", "endOfText"].contains(result["reason"]?.string))
         }
         #expect(texts[0] == texts[1] && texts[0] != texts[2])
+    }
+
+    @Test("a link's model speaks as soon as it has come from a peer, and stays in the folder")
+    func link() async throws {
+        try await TrackerServer.with { tracker in
+            let seeder = try await scene.seed(trackers: [tracker.url])
+            defer { seeder.kill() }
+            let link = MagnetLink(to: try SampleModel.shared.get().manifest).description
+            let arguments = ["--prompt", "the", "--max-tokens", "5", "--seed", "4", "--device", "cpu", "--json"]
+            let fetched = try await Scene.run(
+                ["generate", link, "-o", scene.path("copy"), "--tracker", tracker.url, "--bind", "127.0.0.1"]
+                    + arguments)
+            #expect(fetched.status == 0, "\(fetched.errors)")
+            try scene.expectModel()
+            let folder = try await Scene.run(["generate", scene.path("copy")] + arguments)
+            let texts = try [fetched, folder].map { try JSON(parsing: Array($0.output.utf8))["tokens"] }
+            #expect(texts[0] == texts[1] && texts[0] != nil)
+        }
     }
 
     @Test("logits are written for each position, the same whatever follows")

@@ -207,7 +207,7 @@ struct GenerationTests {
             await gate.pass()
             return nil
         }
-        let model = try pipeline.load(on: CPUDevice(threads: 1), options: ModelOptions(context: 64))
+        let model = try await pipeline.load(on: CPUDevice(threads: 1), options: ModelOptions(context: 64))
         let engine = try GenerationEngine(model, tokenizer: try Self.vocabulary(), queueLimit: 3)
         // The first has the sequence, and waits for weights.
         let first = try engine.generate(Self.request([5], 3))

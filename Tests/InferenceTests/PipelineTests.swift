@@ -61,7 +61,7 @@ struct PipelineTests {
             asked.withLock { $0.append(shard) }
             return scene.shards[shard]
         }
-        let model = try pipeline.load(on: CPUDevice(threads: 1), options: Self.options, concurrency: 1)
+        let model = try await pipeline.load(on: CPUDevice(threads: 1), options: Self.options, concurrency: 1)
         let expected = try #require(
             try SmallModelTests.expected(.init(name: name, source: "", rows: "expected.rows")).first)
         let row = try await Self.logits(of: model, expected.tokens)
@@ -85,7 +85,7 @@ struct PipelineTests {
     private static func idleShards(_ scene: Scene, _ tokens: [Int32]) async throws -> Set<Int> {
         let pipeline = ModelPipeline(scene.folder)
         pipeline.setCustomShardLoader { scene.shards[$0] }
-        let model = try pipeline.load(on: CPUDevice(threads: 1), options: options)
+        let model = try await pipeline.load(on: CPUDevice(threads: 1), options: options)
         let needed = Mutex<Set<Int>>([])
         let program = model.executable.program
         let bytes = scene.shards.flatMap { $0 }
@@ -121,7 +121,7 @@ struct PipelineTests {
             if idle.contains(shard) { await gate.pass() }
             return scene.shards[shard]
         }
-        let model = try pipeline.load(
+        let model = try await pipeline.load(
             on: CPUDevice(threads: 1), options: Self.options, concurrency: scene.shards.count)
         let row = try await Self.logits(of: model, first)
         #expect(zip(row, expected.rows[0]).allSatisfy { abs($0 - $1) < 1e-3 })
@@ -144,7 +144,7 @@ struct PipelineTests {
             bytes[0] ^= 1
             return bytes
         }
-        let model = try pipeline.load(on: CPUDevice(threads: 1), options: Self.options)
+        let model = try await pipeline.load(on: CPUDevice(threads: 1), options: Self.options)
         if isWrong {
             await #expect(throws: RDRRError.self) { try await Self.logits(of: model, [1, 2]) }
         } else {

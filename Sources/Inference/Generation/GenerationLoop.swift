@@ -20,6 +20,7 @@ final class GenerationLoop: @unchecked Sendable {
     private var batch = Batch()
     private var row: [Float]
     private var turn = 0
+    private var step = 0
 
     init(_ model: LanguageModel, _ queue: GenerationQueue) {
         self.model = model
@@ -34,7 +35,7 @@ final class GenerationLoop: @unchecked Sendable {
             guard let jobs = queue.take(idle, waits: idle == sequences.count) else { break }
             for job in jobs { place(job) }
             do {
-                try step()
+                try runBatch()
             } catch {
                 // What the device holds is not known any more.
                 queue.close(because: error)
@@ -73,7 +74,7 @@ final class GenerationLoop: @unchecked Sendable {
 
     /// Lets one batch go through the network: a token of each text that is being generated, then as much of prompts as
     /// fits.
-    private func step() throws {
+    private func runBatch() throws {
         for index in sequences.indices where sequences[index].job?.isCancelled == true {
             finish(index, .cancelled)
         }
@@ -84,11 +85,19 @@ final class GenerationLoop: @unchecked Sendable {
             append(token, to: index, wantsOutput: true)
             asking.append(index)
         }
-        let room = model.executable.options.tokens
-        for index in sequences.indices {
-            guard let job = sequences[index].job, job.pending == nil, batch.count < room else { continue }
+        // Prompts share what room is left, so that a long one does not hold up the others; who has the first choice changes.
+        step &+= 1
+        var waiting = sequences.indices.filter { sequences[$0].job.map { $0.pending == nil } ?? false }
+        if !waiting.isEmpty {
+            let first = step % waiting.count
+            waiting = Array(waiting[first...] + waiting[..<first])
+        }
+        for (place, index) in waiting.enumerated() {
+            guard let job = sequences[index].job else { continue }
+            let room = model.executable.options.tokens - batch.count
+            let share = (room + waiting.count - place - 1) / (waiting.count - place)
             let prompt = job.request.prompt
-            let end = min(prompt.count, job.promptDone + room - batch.count)
+            let end = min(prompt.count, job.promptDone + share)
             for place in job.promptDone..<end {
                 append(prompt[place], to: index, wantsOutput: place == prompt.count - 1)
             }

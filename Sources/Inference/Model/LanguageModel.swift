@@ -77,7 +77,7 @@ public final class LanguageModel: Sendable {
         manifest = folder.manifest
         architecture = try ModelArchitecture(folder)
         graph = try ModelGraph(
-            architecture, manifest, ropeFactors: try Self.ropeFactors(folder, architecture))
+            architecture, manifest, ropeFactors: try Self.ropeFactors(folder.manifest, shards, architecture))
         logits = graph.logits
         let positions = try Self.positions(architecture, graph.program, options)
         let execution = ExecutionOptions(
@@ -144,8 +144,8 @@ public final class LanguageModel: Sendable {
         guard allowed >= min(wanted, options.context ?? 1) else {
             throw InferenceError(
                 .tooLong, at: "context",
-                "keys and values of \(options.context ?? 1) tokens take \(bytes * (options.context ?? 1)) bytes, "
-                    + "\(options.cacheLimit) are allowed",
+                "keys and values take \(bytes) bytes a token, and \(options.cacheLimit) are allowed: too few for "
+                    + "\(options.context ?? 1) tokens",
                 advice: "allow more memory, ask for less context, or store them in a smaller format")
         }
         return min(wanted, allowed)
@@ -154,23 +154,18 @@ public final class LanguageModel: Sendable {
     /// The divisors of the frequencies that pairs turn by, where the model brings them: a small tensor that the network's
     /// layout depends on.
     private static func ropeFactors(
-        _ folder: ModelFolder, _ architecture: ModelArchitecture
+        _ manifest: RDRRManifest, _ shards: MappedShards, _ architecture: ModelArchitecture
     ) throws -> [Float]? {
-        let name = ModelGraph.names(architecture, folder.manifest).ropeFactors
-        guard let tensor = folder.manifest.tensor(named: name) else { return nil }
+        let name = TensorNames.ropeFactors
+        guard let tensor = manifest.tensor(named: name) else { return nil }
         guard tensor.dtype == "F32", tensor.shape == [architecture.rotated / 2] else {
             throw InferenceError(
                 .mismatch, at: name, "it is \(tensor.dtype) of shape \(tensor.shape), not F32 of "
                     + "[\(architecture.rotated / 2)]",
                 advice: "get the model again")
         }
-        var bytes: [UInt8] = []
-        for span in tensor.spans {
-            bytes += try folder.bytes(of: folder.manifest.shards[span.shard], range: span.range)
-        }
-        let factors = stride(from: 0, to: bytes.count, by: 4).map { index in
-            Float(bitPattern: bytes[index..<index + 4].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) })
-        }
+        let bytes = try shards.bytes(of: tensor, range: 0..<tensor.size)
+        let factors = withExtendedLifetime(bytes.owner) { BlockFormat.f32.numbers(bytes.buffer) }
         guard factors.allSatisfy({ $0 > 0 && $0.isFinite }) else {
             throw InferenceError(
                 .invalidNumbers, at: name, "a divisor is not a positive number", advice: "get the model again")

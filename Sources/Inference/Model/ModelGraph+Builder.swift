@@ -200,8 +200,12 @@ extension ModelGraph {
                     .mismatch, at: name, "its shape is \(tensor.shape), the architecture wants \(shape)",
                     advice: "get the model again, or pack it again from its source")
             }
-            guard let format = BlockFormat(named: tensor.dtype), let size = format.byteCount(of: shape.reduce(1, *)),
-                shape[shape.count - 1] % format.blockLength == 0, size == tensor.size
+            let count = shape.reduce((count: 1, overflow: false)) {
+                let (product, overflow) = $0.count.multipliedReportingOverflow(by: $1)
+                return (product, $0.overflow || overflow)
+            }
+            guard let format = BlockFormat(named: tensor.dtype), !count.overflow,
+                let size = format.byteCount(of: count.count), shape[shape.count - 1] % format.blockLength == 0, size == tensor.size
             else {
                 _ = try self.format(of: tensor)
                 throw InferenceError(

@@ -11,7 +11,7 @@ public typealias ShardLoader = @Sendable (_ shard: Int) async throws -> [UInt8]?
 ///
 ///     let pipeline = ModelPipeline(folder)
 ///     pipeline.setCustomShardLoader { try await source.shard($0) }
-///     let model = try pipeline.load(on: device)
+///     let model = try await pipeline.load(on: device)
 ///
 /// Shards are asked for in the order in which the first token needs them; experts that no token has asked for come last.
 public final class ModelPipeline: Sendable {
@@ -52,11 +52,15 @@ public final class ModelPipeline: Sendable {
     public func load(
         on device: any ComputeDevice, options: ModelOptions = ModelOptions(), concurrency: Int = 4,
         onProgress: @escaping @Sendable (Progress) -> Void = { _ in }
-    ) throws -> LanguageModel {
+    ) async throws -> LanguageModel {
         let shards = try MappedShards(folder)
         let loading = loading.withLock { $0 }
         let feed = ShardFeed(
             folder, shards, loader: loading.loader, verifies: loading.verifies, onProgress: onProgress)
+        // How the network is laid out depends on it.
+        for shard in folder.manifest.tensor(named: TensorNames.ropeFactors)?.shards ?? [] {
+            try await feed.fetchNow(shard)
+        }
         let model = try LanguageModel(folder, shards, on: device, options: options, feed: feed)
         feed.start(concurrency: max(1, concurrency))
         return model

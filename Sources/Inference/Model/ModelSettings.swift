@@ -155,7 +155,8 @@ struct ModelSettings {
         guard let size = stated?.integer, size > 0 else { return nil }
         // Qwen's settings name a window that they do not use.
         if setting("use_sliding_window")?.bool == false { return nil }
-        return Int(clamping: size)
+        // As good as none.
+        return size < 1 << 31 ? Int(size) : nil
     }
 
     /// Which layers see a window alone.

@@ -52,10 +52,20 @@ final class ShardFeed: @unchecked Sendable {
         return body()
     }
 
-    /// Asks for these first, in this order, and for the others after them. Before ``start(concurrency:)``.
+    /// Asks for these first, in this order, and for the others after them, as far as they were not asked for yet.
     func setOrder(_ first: [Int]) {
-        let known = Set(first)
-        order = first + order.filter { !known.contains($0) }
+        locked {
+            let known = Set(first)
+            let left = Set(order)
+            order = first.filter { left.contains($0) } + order.filter { !known.contains($0) }
+        }
+    }
+
+    /// Asks for a shard and comes back when it is there: before ``start(concurrency:)``.
+    func fetchNow(_ shard: Int) async throws {
+        locked { order.removeAll { $0 == shard } }
+        if !shards.holds(shard) { await fetch(shard) }
+        if let failure = locked({ failure }) { throw failure }
     }
 
     /// Begins to ask; nobody has to wait for it.

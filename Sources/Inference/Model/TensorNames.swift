@@ -24,7 +24,7 @@ struct TensorNames {
     var finalNorm: String { naming == .gguf ? "output_norm.weight" : "\(prefix)model.norm.weight" }
     var head: String { naming == .gguf ? "output.weight" : "\(prefix)lm_head.weight" }
     /// Divisors of the frequencies that pairs turn by: in GGUF files of Llama 3.
-    var ropeFactors: String { "rope_freqs.weight" }
+    static let ropeFactors = "rope_freqs.weight"
 
     /// A tensor of a layer.
     func weight(_ part: Part, layer: Int) -> String { "\(stem(part, layer)).weight" }

@@ -7,7 +7,7 @@ import RDRR
 import Wire
 
 /// `dreamer bench inference DIR`
-struct BenchInferenceCommand: ParsableCommand {
+struct BenchInferenceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inference",
         abstract: "Measure how fast a model reads a prompt and writes text, what it takes of memory, and llama.cpp beside it.",
@@ -65,8 +65,8 @@ struct BenchInferenceCommand: ParsableCommand {
         var peak = Samples()
     }
 
-    func run() throws {
-        if once { return Terminal.output(try measure().serialized()) }
+    func run() async throws {
+        if once { return Terminal.output(try await measure().serialized()) }
         if kernels { return try showKernels() }
         let machine = Machine.current
         var ours = Figures()
@@ -103,13 +103,13 @@ struct BenchInferenceCommand: ParsableCommand {
         }
     }
 
-    private func measure() throws -> JSON {
+    private func measure() async throws -> JSON {
         let start = Clock.seconds
         let source = try ModelFolder(opening: folder)
         let tokenizer = try Tokenizer(source)
         var options = inference.modelOptions(profiles: operations)
         if options.context == nil { options.context = promptTokens + tokens + 1 }
-        let (model, device) = try inference.load(source, options) { _ in }
+        let (model, device) = try await inference.load(source, options) { _ in }
         let load = Clock.seconds - start
         let count = Int32(clamping: tokenizer.count)
         _ = try read(model, count)

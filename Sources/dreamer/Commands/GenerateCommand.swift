@@ -77,21 +77,33 @@ struct GenerateCommand: AsyncParsableCommand {
         let tokens = try promptTokens(source, tokenizer)
         let batch = 128
         let options = inference.modelOptions(outputs: logits == nil ? nil : batch)
-        let (model, device) = try inference.load(source, options, pipeline: pipeline) { if !quiet { Terminal.note($0) } }
+        let note = { (text: String) in if !quiet { Terminal.note(text) } }
+        let progress = ArrivalProgress()
+        if quiet { progress.end() }
+        let (model, device) =
+            if let pipeline {
+                try await inference.load(source, options, pipeline: pipeline, progress: progress, note: note)
+            } else {
+                try await inference.load(source, options, note: note)
+            }
+        let memory = model.executable.memory
         let loaded = Clock.seconds - started
         if let logits { return try write(tokens, of: model, to: logits) }
 
         let engine = try GenerationEngine(model, tokenizer: tokenizer)
         let stream = try engine.generate(
             GenerationRequest(prompt: tokens, sampling: sampling.options, maxTokens: maxTokens, stops: stop))
-        let run = Task { try await show(stream) }
+        let run = Task { try await show(stream, progress) }
         let interrupt = Task {
             await Interrupt.wait()
             run.cancel()
         }
         let result = try await run.value
         interrupt.cancel()
-        tell(result, promptTokens: tokens.count, model, device, loaded: loaded)
+        // After Ctrl-C the engine may still be busy with the last batch.
+        tell(
+            result, promptTokens: tokens.count, model, device,
+            memory: result.end == nil ? memory : model.executable.memory, loaded: loaded)
     }
 
     // MARK: The prompt
@@ -126,11 +138,16 @@ struct GenerateCommand: AsyncParsableCommand {
         var end: GenerationEnd?
     }
 
-    private func show(_ stream: AsyncThrowingStream<GenerationEvent, any Error>) async throws -> Result {
+    private func show(
+        _ stream: AsyncThrowingStream<GenerationEvent, any Error>, _ progress: ArrivalProgress
+    ) async throws -> Result {
         var result = Result()
-        func add(_ text: String) {
+        func add(_ text: String) throws {
             result.text += text
-            if !json { Terminal.outputText(text) }
+            // Whoever read the text is gone, or the disk is full: more of it is of no use.
+            if !json, !Terminal.outputText(text) {
+                throw CommandFailure("standard output: \(String(cString: strerror(errno)))")
+            }
         }
         for try await event in stream {
             switch event {
@@ -140,9 +157,11 @@ struct GenerateCommand: AsyncParsableCommand {
                 }
             case .token(let token):
                 result.tokens.append(token.id)
-                add(token.text)
+                progress.end()
+                try add(token.text)
             case .end(let end):
-                add(end.text)
+                progress.end()
+                try add(end.text)
                 result.end = end
             }
         }
@@ -151,9 +170,9 @@ struct GenerateCommand: AsyncParsableCommand {
     }
 
     private func tell(
-        _ result: Result, promptTokens: Int, _ model: LanguageModel, _ device: any ComputeDevice, loaded: Double
+        _ result: Result, promptTokens: Int, _ model: LanguageModel, _ device: any ComputeDevice, memory: MemoryUse,
+        loaded: Double
     ) {
-        let memory = model.executable.memory
         let peak = MeasuredProcess.status("VmHWM", of: "self")
         if json {
             var object: JSON.Object = [

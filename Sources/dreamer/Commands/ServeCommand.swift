@@ -78,7 +78,7 @@ struct ServeCommand: AsyncParsableCommand {
         let started = Clock.seconds
         let source = try ModelFolder(opening: folder)
         let tokenizer = try Tokenizer(source)
-        let (model, _) = try inference.load(source, inference.modelOptions(sequences: parallel)) { note($0) }
+        let (model, _) = try await inference.load(source, inference.modelOptions(sequences: parallel)) { note($0) }
         let engine = try GenerationEngine(model, tokenizer: tokenizer, queueLimit: queue)
         let served = ServedModel(source, engine: engine, name: modelName)
         if let problem = served.chatProblem { note("no conversations with this model, only texts: \(problem)") }

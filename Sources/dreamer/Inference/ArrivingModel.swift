@@ -3,6 +3,7 @@ import Inference
 import Origin
 import RDRR
 import Swarm
+import Synchronization
 import WebRTC
 
 /// A model that is fetched from peers while it is used already.
@@ -64,5 +65,34 @@ struct ArrivingModel {
         await swarm.leave()
         await origin?.shutdown()
         try outcome.get()
+    }
+}
+
+/// How far a model has come, until its first token is there.
+final class ArrivalProgress: Sendable {
+    private struct State {
+        var line = ProgressLine(label: "fetching")
+        var meter = Meter()
+        var hasEnded = false
+    }
+
+    private let state = Mutex(State())
+
+    func show(_ progress: ModelPipeline.Progress) {
+        state.withLock { state in
+            guard !state.hasEnded else { return }
+            let now = Clock.seconds
+            let rate = state.meter.rate(progress.bytesDone, at: now)
+            state.line.show(.init(done: progress.bytesDone, total: progress.bytesTotal, rate: rate), at: now)
+        }
+    }
+
+    /// Text follows: nothing more is shown.
+    func end() {
+        state.withLock { state in
+            guard !state.hasEnded else { return }
+            state.hasEnded = true
+            state.line.clear()
+        }
     }
 }

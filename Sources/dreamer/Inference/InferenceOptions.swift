@@ -98,21 +98,34 @@ struct InferenceOptions: ParsableArguments {
     ///
     /// - Parameter pipeline: brings the shards while the model is used already; they are on the disk without one.
     func load(
-        _ folder: ModelFolder, _ options: ModelOptions, pipeline: ModelPipeline? = nil, note: (String) -> Void
-    ) throws -> (model: LanguageModel, device: any ComputeDevice) {
-        func load(on device: any ComputeDevice) throws -> LanguageModel {
-            if let pipeline { return try pipeline.load(on: device, options: options) }
-            return try LanguageModel(folder, on: device, options: options)
+        _ folder: ModelFolder, _ options: ModelOptions, pipeline: ModelPipeline, progress: ArrivalProgress,
+        note: (String) -> Void
+    ) async throws -> (model: LanguageModel, device: any ComputeDevice) {
+        try await load(options, note: note) {
+            try await pipeline.load(on: $0, options: options) { progress.show($0) }
         }
+    }
+
+    /// The same for a model that is whole on the disk.
+    func load(
+        _ folder: ModelFolder, _ options: ModelOptions, note: (String) -> Void
+    ) async throws -> (model: LanguageModel, device: any ComputeDevice) {
+        try await load(options, note: note) { try LanguageModel(folder, on: $0, options: options) }
+    }
+
+    private func load(
+        _ options: ModelOptions, note: (String) -> Void,
+        _ load: (any ComputeDevice) async throws -> LanguageModel
+    ) async throws -> (model: LanguageModel, device: any ComputeDevice) {
         let (device, reason) = try makeDevice()
         note("running on \(device.name) (\(reason))")
         do {
-            return (try load(on: device), device)
+            return (try await load(device), device)
         } catch let error as ComputeError {
             guard self.device == .auto, !(device is CPUDevice) else { throw error }
             let processor = CPUDevice(threads: threads ?? Self.cores)
             note("\(device.name) cannot run it: \(error); running on \(processor.name)")
-            return (try load(on: processor), processor)
+            return (try await load(processor), processor)
         }
     }
 

@@ -16,8 +16,9 @@ enum Terminal {
     /// Writes a line of results.
     static func output(_ line: String) { write(line + "\n", to: STDOUT_FILENO) }
 
-    /// Writes results as they are.
-    static func outputText(_ text: String) { write(text, to: STDOUT_FILENO) }
+    /// Writes results as they are; whether all of it was taken, else `errno` says why not.
+    @discardableResult
+    static func outputText(_ text: String) -> Bool { write(text, to: STDOUT_FILENO) }
 
     /// Writes a line of progress or a complaint.
     static func note(_ line: String) { write((isInteractive ? "\r\u{1B}[K" : "") + line + "\n", to: STDERR_FILENO) }
@@ -25,15 +26,17 @@ enum Terminal {
     /// Rewrites the progress line; only on a terminal.
     static func status(_ line: String) { write("\r\u{1B}[K" + line, to: STDERR_FILENO) }
 
-    private static func write(_ text: String, to descriptor: Int32) {
+    @discardableResult
+    private static func write(_ text: String, to descriptor: Int32) -> Bool {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
             let written = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if written < 0 {
                 if errno == EINTR { continue }
-                return
+                return false
             }
             bytes = bytes.dropFirst(written)
         }
+        return true
     }
 }
