@@ -28,7 +28,11 @@ extension ModelArchitecture {
 
         layers = try settings.size("numLayers", most: 4096)
         width = try settings.size("hiddenSize", most: 1 << 20)
-        if let width = settings.expertWidth { hidden = width } else { hidden = try settings.size("intermediateSize", most: 1 << 22) }
+        if let width = settings.expertWidth {
+            hidden = width
+        } else {
+            hidden = try settings.size("intermediateSize", most: 1 << 22)
+        }
         heads = try settings.size("numAttentionHeads", most: 1 << 16)
         keyValueHeads = try settings.optionalSize("numKeyValueHeads", most: 1 << 16) ?? heads
         headLength = try settings.optionalSize("headDim", most: 1 << 16) ?? width / heads
@@ -69,7 +73,10 @@ extension ModelArchitecture {
                 advice: "known are llama (with mistral and mixtral), qwen2, qwen3 and gemma3")
         }
         let layers = try settings.size("numLayers", most: 4096)
-        guard let window = settings.window else { return (family, nil, []) }
+        guard let window = settings.window else {
+            guard family != .gemma3 else { throw settings.fault("it does not say how far its layers with a window see") }
+            return (family, nil, [])
+        }
         return (family, window, settings.windowLayers(count: layers, family: family))
     }
 }

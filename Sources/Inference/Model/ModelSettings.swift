@@ -153,8 +153,8 @@ struct ModelSettings {
     var window: Int? {
         let stated = metadata("attention.sliding_window") ?? setting("sliding_window")
         guard let size = stated?.integer, size > 0 else { return nil }
-        // Qwen's settings name a window that they do not use.
-        if setting("use_sliding_window")?.bool == false { return nil }
+        // Qwen's settings name a window that they do not use unless they say so.
+        if kind.hasPrefix("qwen"), !isGGUF, setting("use_sliding_window")?.bool != true { return nil }
         // As good as none.
         return size < 1 << 31 ? Int(size) : nil
     }
@@ -166,6 +166,9 @@ struct ModelSettings {
         }
         if let each = metadata("attention.sliding_window_pattern")?.array, each.count == count {
             return Set((0..<count).filter { each[$0].bool == true })
+        }
+        if kind.hasPrefix("qwen"), let first = setting("max_window_layers")?.integer {
+            return Set((0..<count).filter { $0 >= first })
         }
         guard family == .gemma3 else { return Set(0..<count) }
         // Gemma 3's technical report (arXiv:2503.19786) §2: five layers with a window for one that sees all.
