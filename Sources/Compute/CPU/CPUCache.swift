@@ -11,11 +11,14 @@ struct CPUCache {
     private let heads: Int
     /// Bytes of the keys, or the values, of a position in a head.
     private let rowBytes: Int
-    private let base: UnsafeMutableRawPointer
+    private let memory: HostMemory
+    private var base: UnsafeMutableRawPointer { memory.base }
     /// Bytes of all keys: where the values begin.
     private let half: Int
 
-    init(_ shape: CacheShape, options: ExecutionOptions, instructions: InstructionSet) {
+    init(
+        _ shape: CacheShape, options: ExecutionOptions, instructions: InstructionSet
+    ) throws(ComputeError) {
         self.shape = shape
         self.instructions = instructions
         format = options.cacheFormat
@@ -23,11 +26,15 @@ struct CPUCache {
         positions = options.positions
         heads = shape.rowLength / max(1, shape.headLength)
         rowBytes = format.byteCount(of: shape.headLength) ?? 0
-        half = rowBytes * heads * positions * sequences
-        base = .allocate(byteCount: 2 * half, alignment: 64)
+        let (rows, overflow) = (heads * positions).multipliedReportingOverflow(by: sequences)
+        let (half, overflow2) = rows.multipliedReportingOverflow(by: rowBytes)
+        let (all, overflow3) = half.multipliedReportingOverflow(by: 2)
+        guard !overflow, !overflow2, !overflow3 else {
+            throw ComputeError(.outOfMemory, "\(sequences) sequences of \(positions) positions are too many")
+        }
+        self.half = half
+        memory = try HostMemory(byteCount: all, for: "keys and values")
     }
-
-    func deallocate() { base.deallocate() }
 
     private func keys(_ sequence: Int, head: Int, _ position: Int) -> UnsafeMutableRawPointer {
         base + ((sequence * heads + head) * positions + position) * rowBytes

@@ -10,7 +10,7 @@ final class CPUExecutable: Executable, @unchecked Sendable {
 
     var weights: [BoundWeight]
     private(set) var rotations: [RotationTable]
-    private let activations: [UnsafeMutablePointer<Float>]
+    private let activations: [HostMemory]
     private let caches: [CPUCache]
     var mixing: MixingRoom?
     var missing: MissingWeights?
@@ -40,15 +40,20 @@ final class CPUExecutable: Executable, @unchecked Sendable {
             if case .normalize(_, let weight, let offset, _, _) = operation { weights[weight.index].offset = offset }
         }
         rotations = program.rotations.map { RotationTable($0) }
-        activations = program.activations.map {
-            .allocate(capacity: $0.length * ($0.rows == .tokens ? options.tokens : options.outputs))
+        var activations: [HostMemory] = []
+        for activation in program.activations {
+            let rows = activation.rows == .tokens ? options.tokens : options.outputs
+            // Lengths and rows are bounded, their product is no more than 2^46 bytes.
+            let memory = try HostMemory(byteCount: activation.length * rows * 4, for: "activations")
+            memory.base.bindMemory(to: Float.self, capacity: activation.length * rows)
+            activations.append(memory)
         }
-        caches = program.caches.map { CPUCache($0, options: options, instructions: backend.instructions) }
-    }
-
-    deinit {
-        for activation in activations { activation.deallocate() }
-        for cache in caches { cache.deallocate() }
+        self.activations = activations
+        var caches: [CPUCache] = []
+        for cache in program.caches {
+            caches.append(try CPUCache(cache, options: options, instructions: backend.instructions))
+        }
+        self.caches = caches
     }
 
     var timings: [OperationTiming] { stopwatch.timings }
@@ -211,7 +216,9 @@ final class CPUExecutable: Executable, @unchecked Sendable {
 
     // MARK: What operations name
 
-    subscript(activation: Activation) -> UnsafeMutablePointer<Float> { activations[activation.index] }
+    subscript(activation: Activation) -> UnsafeMutablePointer<Float> {
+        activations[activation.index].base.assumingMemoryBound(to: Float.self)
+    }
 
     private func rows(_ activation: Activation, _ batch: Batch) -> Int {
         activation.rows == .tokens ? batch.count : batch.outputs.count
