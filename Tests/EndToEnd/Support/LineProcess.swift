@@ -51,7 +51,9 @@ final class LineProcess: Sendable {
         process.standardError = errors
         process.terminationHandler = { [weak self] process in
             Leash.release(process: process.processIdentifier)
-            self?.state.withLock { $0.status = process.terminationStatus }
+            // Of a program that a signal ended, what a shell tells.
+            let status = process.terminationStatus + (process.terminationReason == .uncaughtSignal ? 128 : 0)
+            self?.state.withLock { $0.status = status }
         }
         try process.run()
         read(output, errors)
@@ -174,6 +176,19 @@ final class LineProcess: Sendable {
             }
             try await Task.sleep(for: .milliseconds(5))
         }
+    }
+
+    /// Waits for the end and expects an exit status; where it is another, the test's record has what the program wrote.
+    func expectExit(
+        _ expected: Int32 = 0, within limit: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let status = try await exit(within: limit)
+        guard status != expected else { return }
+        try await waitForOutputEnd()
+        #expect(
+            status == expected,
+            "\(name)\n\(state.withLock { $0.lines.suffix(5).joined(separator: "\n") })\n\(errors.suffix(4000))",
+            sourceLocation: sourceLocation)
     }
 
     /// Every line that the program wrote to standard output so far.
