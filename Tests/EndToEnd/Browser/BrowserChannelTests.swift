@@ -207,7 +207,7 @@ extension BrowserTests {
                 let found = list.first { entry in
                     entry["type"] == .string(type) && members.allSatisfy { entry[$0.key] == $0.value }
                 }
-                return try #require(found, "no \(type) \(members) in \(list)")
+                return try #require(found, "no \(type) \(members) in \(JSON.array(list).serialized())")
             }
 
             let (us, them) = (
@@ -233,7 +233,8 @@ extension BrowserTests {
             let pair = try object(ours, "candidate-pair", ["nominated": true])
             let local = try object(ours, "local-candidate", ["id": pair["localCandidateId"] ?? .null])
             let remote = try object(ours, "remote-candidate", ["id": pair["remoteCandidateId"] ?? .null])
-            let theirPair = try object(theirs, "candidate-pair", ["state": "succeeded"])
+            // Chromium calls a pair "in-progress" while an answer to a consent request is outstanding.
+            let theirPair = try object(theirs, "candidate-pair", ["nominated": true])
             let theirLocal = try object(theirs, "local-candidate", ["id": theirPair["localCandidateId"] ?? .null])
             #expect(local["port"] != remote["port"] && theirLocal["port"] == remote["port"])
             #expect((pair["bytesSent"]?.integer ?? 0) > 262_144 && (pair["bytesReceived"]?.integer ?? 0) > 262_144)

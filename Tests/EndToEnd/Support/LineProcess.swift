@@ -35,7 +35,8 @@ final class LineProcess: Sendable {
 
     /// Starts a program, in a network namespace where one is given.
     init(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:], in namespace: NATLab.NetworkNamespace? = nil
+        _ program: String, _ arguments: [String], environment: [String: String] = [:],
+        in namespace: NATLab.NetworkNamespace? = nil
     ) throws {
         name = ([program] + arguments).joined(separator: " ")
         process = Process()
