@@ -31,6 +31,18 @@ enum Main {
         signal(SIGPIPE, SIG_IGN)
         // First of all, as it may start the program anew.
         AllocatorTuning.apply()
+        end(await run())
+    }
+
+    /// Ends the program. Without what `exit(3)` runs: other threads may be at work, and it would take down beneath them
+    /// what they use.
+    static func end(_ status: Int32) -> Never {
+        fflush(nil)
+        _exit(status)
+    }
+
+    /// Runs the command that the arguments name; answers the exit status.
+    private static func run() async -> Int32 {
         do {
             var command = try Dreamer.parseAsRoot()
             if var command = command as? any AsyncParsableCommand {
@@ -38,22 +50,23 @@ enum Main {
             } else {
                 try command.run()
             }
+            return 0
         } catch let failure as CommandFailure {
             Terminal.note("dreamer: \(failure)")
-            exit(1)
+            return 1
         } catch {
             switch Dreamer.exitCode(for: error) {
             case .success:
                 Terminal.output(Dreamer.fullMessage(for: error))
-                exit(0)
+                return 0
             case .validationFailure:
                 Terminal.note(Dreamer.fullMessage(for: error))
-                exit(2)
+                return 2
             case let code where error is ExitCode:
-                exit(code.rawValue)
+                return code.rawValue
             default:
                 Terminal.note("dreamer: \(error)")
-                exit(1)
+                return 1
             }
         }
     }

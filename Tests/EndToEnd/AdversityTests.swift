@@ -127,7 +127,7 @@ struct AdversityTests {
                 ip route replace default via "$3" dev "$5"
                 """,
             ], in: stage.network.host("fetcher").namespace)
-        #expect(try await renumber.exit() == 0, "\(renumber.errors)")
+        try await renumber.expectExit()
         try await stage.finish(packing, "another address at \(Int(middle.fraction * 100)) %")
     }
 

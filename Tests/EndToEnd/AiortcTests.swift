@@ -89,7 +89,7 @@ struct AiortcTests {
         try peer.send(#"{"command":"quit"}"#)
         var rest = control.messages.makeAsyncIterator()
         #expect(try await rest.next() == nil, "the peer closed the connection")
-        #expect(try await peer.exit() == 0)
+        try await peer.expectExit()
         connection.close()
         endpoint.close()
     }

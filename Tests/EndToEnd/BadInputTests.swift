@@ -165,20 +165,20 @@ struct BadInputTests {
             let seeding = try await seed.json(where: ["event": "seeding"])
             #expect(seeding["shards"]?.integer == Int64(manifest.entries.count - 1))
             seed.interrupt()
-            #expect(try await seed.exit() == 0)
+            try await seed.expectExit()
 
             try await LoopbackServer.with(LoopbackServer.files(of: scene.path("model"))) { web in
                 let fetch = try scene.fetch("http://127.0.0.1:\(web.port)/", into: "copy", "--stall-timeout", "5")
                 let event = try await fetch.json(where: ["event": "origin"])
                 #expect(event["message"]?.string?.contains(shard.name) == true, "\(event)")
-                #expect(try await fetch.exit() == 1, "\(fetch.errors)")
+                try await fetch.expectExit(1)
                 #expect(!scene.names("copy").contains(shard.name), "nothing unverified has its final name")
             }
             // From a good server the same command goes on, and fetches what is missing alone.
             try await LoopbackServer.with(LoopbackServer.files(of: SampleModel.shared.get().folder)) { web in
                 let fetch = try scene.fetch("http://127.0.0.1:\(web.port)/", into: "copy", "--stall-timeout", "20")
                 let done = try await fetch.json(where: ["event": "done"])
-                #expect(try await fetch.exit() == 0, "\(fetch.errors)")
+                try await fetch.expectExit()
                 #expect(done["bytesFromHTTP"]?.integer ?? .max <= Int64(shard.size))
             }
             try scene.expectModel()
@@ -196,7 +196,7 @@ struct BadInputTests {
                 let fetch = try scene.fetch("http://127.0.0.1:\(web.port)/", into: "copy", "--stall-timeout", "5")
                 let event = try await fetch.json(where: ["event": "origin"])
                 #expect(event["message"]?.string?.contains(name) == true, "\(event)")
-                #expect(try await fetch.exit() == 1)
+                try await fetch.expectExit(1)
                 #expect(!scene.names("copy").contains(name))
             }
         }
@@ -280,14 +280,14 @@ struct BadInputTests {
                     verified = try await fetch.json(where: ["event": "progress"])["verified"]?.integer ?? 0
                 }
                 try disk.fill()
-                #expect(try await fetch.exit() == 1)
+                try await fetch.expectExit(1)
                 #expect(fetch.errors.contains("No space left on device"), "\(fetch.errors)")
                 #expect(fetch.errors.contains("make room and start again"), "\(fetch.errors)")
                 disk.makeRoom()
                 let again = try LineProcess(Programs.dreamer, arguments)
                 let done = try await again.json(where: ["event": "done"])
                 #expect(done["bytesFromDisk"]?.integer ?? 0 >= verified, "what was verified stayed")
-                #expect(try await again.exit() == 0, "\(again.errors)")
+                try await again.expectExit()
             }
             try FileManager.default.copyItem(atPath: disk.path("copy"), toPath: scene.path("copy"))
             try scene.expectModel()

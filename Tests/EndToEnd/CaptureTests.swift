@@ -46,7 +46,7 @@ struct CaptureTests {
 
     private func lines(_ arguments: [String]) async throws -> [Substring] {
         let process = try LineProcess(Self.tshark, arguments)
-        #expect(try await process.exit(within: .seconds(60)) == 0, "\(process.errors)")
+        try await process.expectExit(within: .seconds(60))
         try await process.waitForOutputEnd()
         return process.output.split(separator: "\n")
     }

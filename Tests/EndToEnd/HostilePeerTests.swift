@@ -114,10 +114,10 @@ extension HostilePeerTests {
                 _ = try await fetch.json(within: .seconds(40), where: ["event": "shard"])
                 #expect(fetch.peakMemory ?? .max < memoryLimit)
                 _ = try await fetch.json(within: .seconds(40), where: ["event": "done"])
-                #expect(try await fetch.exit() == 0, "\(fetch.errors)")
+                try await fetch.expectExit()
                 try scene.expectModel()
                 seeder.interrupt()
-                #expect(try await seeder.exit() == 0)
+                try await seeder.expectExit()
             }
         }
 
@@ -179,13 +179,13 @@ extension HostilePeerTests {
                 }
                 let fetch = try scene.fetch(trackers: [tracker.url])
                 _ = try await fetch.json(within: .seconds(40), where: ["event": "done"])
-                #expect(try await fetch.exit() == 0, "\(fetch.errors)")
+                try await fetch.expectExit()
                 try scene.expectModel()
                 let memory = try #require(seeder.peakMemory, "the seeder has ended: \(seeder.errors)")
                 #expect(memory < memoryLimit, "MiB at the most")
                 await hostile.leave()
                 seeder.interrupt()
-                #expect(try await seeder.exit() == 0, "\(seeder.errors)")
+                try await seeder.expectExit()
             }
         }
     }
@@ -243,7 +243,7 @@ extension HostilePeerTests {
                 #expect(pings.withLock { $0 } > 0, "it was asked whether it is there")
                 await hostile.leave()
                 seeder.interrupt()
-                #expect(try await seeder.exit() == 0)
+                try await seeder.expectExit()
             }
         }
     }
@@ -255,8 +255,8 @@ private func completes(_ fetch: LineProcess, _ scene: Scene, _ tracker: TrackerS
     #expect(memory < HostilePeerTests.memoryLimit, "MiB at the most")
     let seeder = try await scene.seed(trackers: [tracker.url])
     _ = try await fetch.json(within: .seconds(40), where: ["event": "done"])
-    #expect(try await fetch.exit() == 0, "\(fetch.errors)")
+    try await fetch.expectExit()
     try scene.expectModel()
     seeder.interrupt()
-    #expect(try await seeder.exit() == 0, "\(seeder.errors)")
+    try await seeder.expectExit()
 }

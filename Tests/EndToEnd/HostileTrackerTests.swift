@@ -126,11 +126,11 @@ struct HostileTrackerTests {
                     let fetch = try scene.fetch(trackers: urls, "--stall-timeout", "30")
                     let done = try await fetch.json(within: .seconds(40), where: ["event": "done"])
                     #expect(done["bytesFromPeers"]?.integer ?? 0 > 0)
-                    #expect(try await fetch.exit() == 0, "\(fetch.errors)")
+                    try await fetch.expectExit()
                     try scene.expectModel()
                     #expect(seeder.peakMemory ?? .max < HostilePeerTests.memoryLimit)
                     seeder.interrupt()
-                    #expect(try await seeder.exit() == 0, "\(seeder.errors)")
+                    try await seeder.expectExit()
                 }
             }
         }
@@ -152,7 +152,7 @@ struct HostileTrackerTests {
                     }
                     let done = try await fetch.json(within: .seconds(40), where: ["event": "done"])
                     #expect(done["bytesFromHTTP"]?.integer ?? 0 > 0)
-                    #expect(try await fetch.exit() == 0, "\(fetch.errors)")
+                    try await fetch.expectExit()
                     try scene.expectModel()
                 }
             }
@@ -166,7 +166,7 @@ struct HostileTrackerTests {
             let fetch = try scene.fetch(trackers: [url(server.port)], "--stall-timeout", "25")
             let warning = try await fetch.json(within: .seconds(25), where: ["event": "warning"])
             #expect(warning["message"]?.string?.contains("tracker ws://127.0.0.1") == true)
-            #expect(try await fetch.exit() == 1)
+            try await fetch.expectExit(1)
             #expect(fetch.errors.contains("nothing came for 25 s"))
             #expect(fetch.errors.contains("check the tracker"))
         }
@@ -180,7 +180,7 @@ struct HostileTrackerTests {
         let fetch = try scene.fetch(trackers: [url(server.port)], "--stall-timeout", "2")
         let warning = try await fetch.json(where: ["event": "warning"])
         #expect(warning["message"]?.string?.contains("127.0.0.1:\(server.port)") == true)
-        #expect(try await fetch.exit() == 1)
+        try await fetch.expectExit(1)
         #expect(fetch.errors.contains("check the tracker"))
     }
 }

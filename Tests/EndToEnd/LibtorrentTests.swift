@@ -22,7 +22,7 @@ struct LibtorrentTests {
             "libtorrent_tracker.py", ["ws://127.0.0.1:\(server.port)/announce"] + (fetcherFirst ? ["--fetcher-first"] : []))
         let result = try await process.json(within: .seconds(90))
         #expect(result["equal"]?.bool == true, "\(result.serialized())")
-        #expect(try await process.exit() == 0)
+        try await process.expectExit()
         await server.stop()
     }
 

@@ -37,7 +37,7 @@ struct NATCommandTests {
     private static func matrices(_ arguments: [String]) async throws -> [Matrix] {
         let process = try LineProcess(Programs.dreamer, ["nat"] + arguments + ["--json"])
         let line = try await process.line(within: .seconds(240))
-        #expect(try await process.exit() == 0, "\(process.errors)")
+        try await process.expectExit()
         return try #require(JSON(parsing: line).array).map { try Matrix($0) }
     }
 
@@ -75,7 +75,7 @@ struct NATCommandTests {
         let process = try LineProcess(
             Programs.dreamer, ["nat", "sim", "--cell", cell, "--seeds", "100", "--turn", "without", "--json"])
         let summary = try await process.json(within: .seconds(100), where: ["seeds": 100])
-        #expect(try await process.exit() == 0)
+        try await process.expectExit()
         print("\(cell): \(summary.serialized())")
         #expect(try #require(summary["directWithin2048Packets"]?.integer) >= 95)
     }
@@ -90,7 +90,7 @@ struct NATCommandTests {
                 "nat", "sim", "full-cone", "symmetric-random", "--cell", "full-cone/symmetric-random", "--html", page,
                 "--pcap", capture, "--trace", trace,
             ])
-        #expect(try await process.exit() == 0, "\(process.errors)")
+        try await process.expectExit()
         let html = try String(contentsOfFile: page, encoding: .utf8)
         #expect(html.contains("<svg") && html.contains("symmetric-random"))
         #expect(!html.contains("src=") && !html.contains("href=") && !html.contains("url("))

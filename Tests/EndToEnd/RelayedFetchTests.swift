@@ -37,7 +37,7 @@ struct RelayedFetchTests {
         let fetcher = try await Fetcher(packing.magnet, into: scratch("copy"), tracker, more + ["--trace", trace])
         let line = try await fetcher.process.json(within: .seconds(100), where: ["event": "done"])
         let done = Fetcher.Progress(line)
-        #expect(try await fetcher.process.exit() == 0)
+        try await fetcher.process.expectExit()
         print("\(kind), \(transport): \(done)")
         #expect(done.verified == done.total && done.fromPeers >= packing.size)
         #expect(try #require(line["bytesRelayed"]?.integer) >= Int64(packing.size))
@@ -73,7 +73,7 @@ struct RelayedFetchTests {
         #expect(Int(try #require(warning["bytes"]?.integer)) < limit)
         // What was sent at once is counted as one.
         #expect(bytes <= limit && bytes > limit - 100_000)
-        #expect(try await fetcher.process.exit() == 1)
+        try await fetcher.process.expectExit(1)
         _ = try await seeder.stop()
     }
 }

@@ -245,6 +245,10 @@ public struct TURNClient: Sendable {
         switch state {
         case .allocated:
             abandon()
+        // The server may have made it already, and its answer be under way: what is given back behind the request is
+        // given back for certain, where packets keep their order.
+        case .allocating where requests.contains { $0.purpose == .allocate && $0.integrity != nil }:
+            abandon()
         case .releasing, .ended:
             break
         case .idle, .connecting, .allocating:

@@ -25,10 +25,10 @@ struct PeerChat {
                 }
                 Terminal.note("The other side has left.")
                 // Ends the wait for a line that nobody will read.
-                exit(0)
+                Main.end(0)
             } catch {
                 Terminal.note("dreamer: the connection was lost: \(error)")
-                exit(1)
+                Main.end(1)
             }
         }
         let receives = Task { [self] in

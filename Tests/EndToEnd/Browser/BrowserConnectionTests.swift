@@ -60,16 +60,16 @@ extension BrowserTests {
             try await meeting.signal(offerers.first)
             try await channel.opened()
             let before = try #require(meeting.pairs.last)
+            let echoes = Counter()
             let flow = Task {
                 var messages = channel.messages.makeAsyncIterator()
-                var number = 0
                 while !Task.isCancelled {
-                    try await channel.send("\(number)")
+                    let number = "\(echoes.value)"
+                    try await channel.send(number)
                     guard let echo = try await messages.next() else { break }
-                    #expect(echo == .text("\(number)"))
-                    number += 1
+                    #expect(echo == .text(number))
+                    echoes.increment()
                 }
-                return number
             }
             switch offerers.second {
             case .we: meeting.connection.restartICE()
@@ -88,9 +88,11 @@ extension BrowserTests {
                     ? true : nil
             }
             // The old pair is given up after three seconds, which one case waits for.
-            try await Task.sleep(for: .seconds(offerers == (.we, .we) ? 4 : 0.3))
+            if offerers == (.we, .we) { try await Task.sleep(for: .seconds(4)) }
+            let atNewPair = echoes.value
+            _ = try await meeting.eventually("echo over the new pair") { echoes.value > atNewPair + 20 ? true : nil }
             flow.cancel()
-            #expect(try await flow.value > 20)
+            try await flow.value
             #expect(meeting.states == [.connecting, .connected], "the connection never noticed")
             try await meeting.close()
         }

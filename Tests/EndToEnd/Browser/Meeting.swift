@@ -220,3 +220,10 @@ final class Meeting: Sendable {
         endpoint.close()
     }
 }
+
+/// Counts across tasks.
+final class Counter: Sendable {
+    private let count = Atomic(0)
+    var value: Int { count.load(ordering: .relaxed) }
+    func increment() { count.add(1, ordering: .relaxed) }
+}

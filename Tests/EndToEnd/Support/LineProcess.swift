@@ -35,7 +35,8 @@ final class LineProcess: Sendable {
 
     /// Starts a program, in a network namespace where one is given.
     init(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:], in namespace: NATLab.NetworkNamespace? = nil
+        _ program: String, _ arguments: [String], environment: [String: String] = [:],
+        in namespace: NATLab.NetworkNamespace? = nil
     ) throws {
         name = ([program] + arguments).joined(separator: " ")
         process = Process()
@@ -51,7 +52,9 @@ final class LineProcess: Sendable {
         process.standardError = errors
         process.terminationHandler = { [weak self] process in
             Leash.release(process: process.processIdentifier)
-            self?.state.withLock { $0.status = process.terminationStatus }
+            // Of a program that a signal ended, what a shell tells.
+            let status = process.terminationStatus + (process.terminationReason == .uncaughtSignal ? 128 : 0)
+            self?.state.withLock { $0.status = status }
         }
         try process.run()
         read(output, errors)
@@ -174,6 +177,19 @@ final class LineProcess: Sendable {
             }
             try await Task.sleep(for: .milliseconds(5))
         }
+    }
+
+    /// Waits for the end and expects an exit status; where it is another, the test's record has what the program wrote.
+    func expectExit(
+        _ expected: Int32 = 0, within limit: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let status = try await exit(within: limit)
+        guard status != expected else { return }
+        try await waitForOutputEnd()
+        #expect(
+            status == expected,
+            "\(name)\n\(state.withLock { $0.lines.suffix(5).joined(separator: "\n") })\n\(errors.suffix(4000))",
+            sourceLocation: sourceLocation)
     }
 
     /// Every line that the program wrote to standard output so far.

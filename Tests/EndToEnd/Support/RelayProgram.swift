@@ -31,7 +31,7 @@ struct RelayProgram: Sendable {
                 "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
                 "-subj", "/CN=relay", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
             ])
-        #expect(try await process.exit() == 0, "\(process.errors)")
+        try await process.expectExit()
         return (certificate, key)
     }
 

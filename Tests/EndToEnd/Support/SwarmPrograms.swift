@@ -35,7 +35,7 @@ struct Seeder {
     func stop() async throws -> Int {
         process.interrupt()
         let line = try await process.json(where: ["event": "stopped"])
-        #expect(try await process.exit() == 0)
+        try await process.expectExit()
         return Int(try #require(line["bytesServed"]?.integer))
     }
 }
@@ -72,7 +72,7 @@ struct Fetcher {
     /// Waits for the end, which has to be a good one.
     func done(within limit: Duration = .seconds(100), sourceLocation: SourceLocation = #_sourceLocation) async throws -> Progress {
         let progress = Progress(try await process.json(within: limit, where: ["event": "done"]))
-        #expect(try await process.exit() == 0, sourceLocation: sourceLocation)
+        try await process.expectExit(sourceLocation: sourceLocation)
         #expect(progress.verified == progress.total, sourceLocation: sourceLocation)
         return progress
     }

@@ -55,7 +55,7 @@ final class WholeModel: Sendable {
     private static func pack(_ source: String, to folder: String, _ options: [String]) async throws -> Packing {
         let pack = try LineProcess(Programs.dreamer, ["pack", source, "-o", folder, "--json"] + options)
         let result = try await pack.json(within: .seconds(120))
-        #expect(try await pack.exit() == 0)
+        try await pack.expectExit()
         return Packing(
             folder: folder, magnet: try #require(result["magnet"]?.string), model: try ModelFolder(opening: folder))
     }
@@ -78,7 +78,7 @@ extension WholeModel.Packing {
         let verify = try LineProcess(Programs.dreamer, ["verify", folder, "--json"])
         let report = try await verify.json(within: .seconds(60))
         #expect(report["good"] == true, sourceLocation: sourceLocation)
-        #expect(try await verify.exit() == 0, sourceLocation: sourceLocation)
+        try await verify.expectExit(sourceLocation: sourceLocation)
         let names = Set(manifest.entries.map(\.name) + [RDRRManifest.manifestName])
         let found = try FileManager.default.contentsOfDirectory(atPath: folder)
         #expect(Set(found) == names, sourceLocation: sourceLocation)

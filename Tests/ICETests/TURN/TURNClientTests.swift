@@ -280,6 +280,21 @@ struct TURNClientTests {
         #expect(script.sent.count == count)
     }
 
+    @Test("an allocation whose answer has not come yet is given back behind its request (RFC 8656 §8)")
+    func releaseUnanswered() {
+        let script = ScriptedTURN()
+        // Of the server's answers the one that says 401 comes, the one that says what was made does not.
+        script.rewrites = { (try? decode($0))?.messageClass == .success ? [] : [$0] }
+        script.start()
+        #expect(script.client.state == .allocating)
+        #expect(script.server.allocations.count == 1)
+        script.release()
+        #expect(script.server.allocations.isEmpty)
+        #expect(script.messages.last?.message.first(.lifetime) == [0, 0, 0, 0])
+        script.advance(.seconds(60))
+        #expect(script.ends == [nil])
+    }
+
     struct Refusal: CustomTestStringConvertible {
         let method: STUNMessage.Method
         let error: Int
