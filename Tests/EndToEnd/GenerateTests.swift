@@ -182,7 +182,7 @@ struct GenerateTests {
         let process = try LineProcess(
             "/bin/sh",
             ["-c", "\"$0\" generate \"$1\" --device cpu < \"$2\"", Programs.dreamer, scene.path("model"), scene.path("prompt")])
-        #expect(try await process.exit() == 1)
+        try await process.expectExit(1)
         #expect(process.errors.contains("tokens") && process.errors.contains("room"), "\(process.errors)")
     }
 
@@ -212,11 +212,11 @@ struct GenerateTests {
         let environment = ["VK_ICD_FILENAMES": "/nonexistent.json", "VK_DRIVER_FILES": "/nonexistent.json"]
         let arguments = ["generate", scene.path("model"), "--prompt", "a", "--max-tokens", "2"]
         let free = try LineProcess(Programs.dreamer, arguments, environment: environment)
-        #expect(try await free.exit() == 0)
+        try await free.expectExit()
         #expect(free.errors.contains("running on cpu"), "\(free.errors)")
         let bound = try LineProcess(
             Programs.dreamer, arguments + ["--device", "vulkan"], environment: environment)
-        #expect(try await bound.exit() == 1)
+        try await bound.expectExit(1)
         #expect(bound.errors.lowercased().contains("vulkan"), "\(bound.errors)")
     }
 }
