@@ -64,7 +64,7 @@ struct ProductTests {
                 let weights = RandomWeights(test.format, rows: rows, columns: length, from: &entropy)
                 let x = randomNumbers(length * columns, from: &entropy)
                 let found = try multiply(weights, x, .integers, backend)
-                let quantized = QuantizedColumns(capacity: x.count)
+                let quantized = try QuantizedColumns(capacity: x.count)
                 try quantized.quantize(x.span, length: length)
                 let rounded = (0..<columns).flatMap { quantized.values(ofColumn: $0) }
                 for (a, b) in zip(x, rounded) where abs(a - b) > 1.01 / 32512 { Issue.record("\(a) became \(b)") }
@@ -109,8 +109,8 @@ struct ProductTests {
         }
         x[5 * 32 + 3] = .nan
         x[6 * 32 + 20] = -.infinity
-        let expected = QuantizedColumns(capacity: x.count)
-        let found = QuantizedColumns(capacity: x.count)
+        let expected = try QuantizedColumns(capacity: x.count)
+        let found = try QuantizedColumns(capacity: x.count)
         try expected.prepare(length: 32, count: 40)
         try found.prepare(length: 32, count: 40)
         expected.fill(x, blocks: 0..<40, with: .portable)
@@ -245,7 +245,7 @@ struct ProductTests {
         let x = randomNumbers(64 * 40, from: &entropy)
         let expected = try multiply(weights, x, .integers, backend)
         for length in [1, 7, 12_345, 20_001] {
-            let room = backend.scratch(length: length, shared: length)
+            let room = try backend.scratch(length: length, shared: length)
             for thread in 0..<3 { #expect(Int(bitPattern: room.base + thread * room.stride) % 64 == 0) }
             #expect(Int(bitPattern: room.shared) % 64 == 0 && room.stride >= length)
             #expect(try multiply(weights, x, .integers, backend) == expected)

@@ -81,6 +81,135 @@ struct PipelineTests {
         #expect(asked.withLock { Set($0).count == $0.count })
     }
 
+    @Test("the tensor that says how pairs turn comes before all others, wherever it lies")
+    func divisors() async throws {
+        let scene = try Scene("llama3", source: "model.gguf", shardSize: 4096)
+        let tensor = try #require(scene.folder.manifest.tensor(named: "rope_freqs.weight"))
+        let asked = Mutex<[Int]>([])
+        let pipeline = ModelPipeline(scene.folder)
+        pipeline.setCustomShardLoader { shard in
+            asked.withLock { $0.append(shard) }
+            return scene.shards[shard]
+        }
+        let model = try await pipeline.load(on: CPUDevice(threads: 1), options: Self.options, concurrency: 1)
+        #expect(asked.withLock { $0.first } == tensor.spans.first?.shard)
+        let expected = try #require(
+            try SmallModelTests.expected(.init(name: "llama3", source: "model.gguf", rows: "expected.rows")).first)
+        let row = try await Self.logits(of: model, expected.tokens)
+        #expect(zip(row, try #require(expected.rows.last)).allSatisfy { abs($0 - $1) < 1e-3 })
+    }
+
+    /// Experts out of bytes, and a list of which were asked for.
+    private final class Experts: ExpertSource {
+        struct Asked: Hashable {
+            let expert: Int
+            let layer: Int
+        }
+        let asked = Mutex<[Asked]>([])
+        private let source: ShardExpertSource<Shards>
+        private let spoils: @Sendable ([ExpertWeights]) -> [ExpertWeights]
+
+        private struct Shards: ShardSource {
+            let manifest: RDRRManifest
+            let shards: [[UInt8]]
+            func shard(_ index: Int, range: Range<Int>?) async throws -> [UInt8] {
+                Array(shards[index][range ?? 0..<shards[index].count])
+            }
+        }
+
+        init(_ scene: Scene, spoils: @escaping @Sendable ([ExpertWeights]) -> [ExpertWeights] = { $0 }) {
+            source = ShardExpertSource(Shards(manifest: scene.folder.manifest, shards: scene.shards))
+            self.spoils = spoils
+        }
+
+        func expert(_ expert: Int, layer: Int) async throws -> [ExpertWeights] {
+            asked.withLock { $0.append(Asked(expert: expert, layer: layer)) }
+            return spoils(try await source.expert(expert, layer: layer))
+        }
+    }
+
+    @Test(
+        "experts come from a source of their own, each once and when a token asks for it; their shards do not",
+        arguments: ["", "model.gguf"], [false, true])
+    func expertSource(_ form: String, isInFolder: Bool) async throws {
+        let scene = try Scene("mixtral", source: form, shardSize: 512)
+        let expected = try #require(
+            try SmallModelTests.expected(.init(name: "mixtral", source: form, rows: "expected.rows")).first)
+        let manifest = scene.folder.manifest
+        let dense = Set(manifest.tensors.filter { !$0.name.contains("exp") }.flatMap(\.shards))
+        let experts = Experts(scene)
+        let asked = Mutex<Set<Int>>([])
+        let model: LanguageModel
+        if isInFolder {
+            for shard in dense {
+                let path = scene.folder.path(of: manifest.shards[shard])
+                try Data(scene.shards[shard]).write(to: URL(filePath: path))
+            }
+            model = try LanguageModel(
+                scene.folder, on: CPUDevice(threads: 1), options: Self.options, experts: experts)
+        } else {
+            let pipeline = ModelPipeline(scene.folder)
+            pipeline.setExpertSource(experts)
+            pipeline.setCustomShardLoader { shard in
+                _ = asked.withLock { $0.insert(shard) }
+                return scene.shards[shard]
+            }
+            model = try await pipeline.load(on: CPUDevice(threads: 1), options: Self.options)
+        }
+        let first = try await Self.logits(of: model, [expected.tokens[0]])
+        #expect(zip(first, expected.rows[0]).allSatisfy { abs($0 - $1) < 1e-3 })
+        // Two of four, in each of two layers.
+        #expect(experts.asked.withLock { $0.count } == 4)
+        let last = try await Self.logits(of: model, expected.tokens)
+        #expect(zip(last, try #require(expected.rows.last)).allSatisfy { abs($0 - $1) < 1e-3 })
+        #expect(experts.asked.withLock { Set($0).count == $0.count })
+        #expect(asked.withLock { $0.isSubset(of: dense) })
+    }
+
+    @Test("an expert that is cut short, or comes without one of its matrices, is told", arguments: [false, true])
+    func badExpert(isCut: Bool) async throws {
+        let scene = try Scene("mixtral", source: "model.gguf", shardSize: 1 << 20)
+        let experts = Experts(scene) { weights in
+            isCut ? weights.map { ExpertWeights(slice: $0.slice, bytes: $0.bytes.dropLast()) } : Array(weights.dropLast())
+        }
+        let pipeline = ModelPipeline(scene.folder)
+        pipeline.setExpertSource(experts)
+        pipeline.setCustomShardLoader { scene.shards[$0] }
+        let model = try await pipeline.load(on: CPUDevice(threads: 1), options: Self.options)
+        let error = await #expect(throws: ComputeError.self) { try await Self.logits(of: model, [1, 2]) }
+        #expect(try #require(error).message.contains("expert"))
+    }
+
+    @Test("the wait for weights that do not come ends when loading is cancelled", arguments: [false, true])
+    func cancel(waitsForExpert: Bool) async throws {
+        let scene = try Scene("mixtral", source: "model.gguf", shardSize: 512)
+        let gate = Gate()
+        let hasBegun = Gate()
+        struct Silent: ExpertSource {
+            let gate, hasBegun: Gate
+            func expert(_ expert: Int, layer: Int) async throws -> [ExpertWeights] {
+                hasBegun.open()
+                await gate.pass()
+                return []
+            }
+        }
+        let pipeline = ModelPipeline(scene.folder)
+        if waitsForExpert { pipeline.setExpertSource(Silent(gate: gate, hasBegun: hasBegun)) }
+        pipeline.setCustomShardLoader { shard in
+            if !waitsForExpert {
+                hasBegun.open()
+                await gate.pass()
+            }
+            return scene.shards[shard]
+        }
+        let model = try await pipeline.load(on: CPUDevice(threads: 1), options: Self.options)
+        let run = Task { try await Self.logits(of: model, [1, 2]) }
+        await hasBegun.pass()
+        model.cancelLoading()
+        await #expect(throws: (any Error).self) { try await run.value }
+        gate.open()
+    }
+
     /// The shards of experts that these tokens do not ask for.
     private static func idleShards(_ scene: Scene, _ tokens: [Int32]) async throws -> Set<Int> {
         let pipeline = ModelPipeline(scene.folder)

@@ -17,7 +17,7 @@ struct SmallModelTests {
     }
 
     static let models: [Model] =
-        ["llama", "qwen2", "qwen3", "gemma3", "mixtral"].flatMap { name in
+        ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "llama3"].flatMap { name in
             ["", "model.gguf"].map { Model(name: name, source: $0, rows: "expected.rows") }
         } + [Model(name: "llama", source: "quantised.gguf", rows: "quantised.rows")]
 

@@ -20,24 +20,22 @@ public final class QuantizedColumns: @unchecked Sendable {
 
     /// Of each 32 values the upper digits, then the lower ones.
     let digits: UnsafeMutablePointer<Int8>
+    private let digitMemory: HostMemory
     /// What belongs to the digits: for each column COMPUTE_LISTS lists, which shim.h describes.
     private(set) var notes: UnsafeMutablePointer<Float>
+    private var noteMemory: HostMemory
     private var noteCapacity: Int
 
     /// Room for so many values.
-    public init(capacity: Int) {
+    public init(capacity: Int) throws(ComputeError) {
         self.capacity = (max(0, capacity) + 31) & ~31
         let bytes = self.capacity / 32 * Int(COMPUTE_RUN_BYTES)
-        digits = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
-            .bindMemory(to: Int8.self, capacity: bytes)
+        digitMemory = try HostMemory(byteCount: bytes, for: "activations")
+        digits = digitMemory.base.bindMemory(to: Int8.self, capacity: bytes)
         // Columns of a few blocks need more: prepare() sees.
         noteCapacity = self.capacity / 32 * Int(COMPUTE_LISTS)
-        notes = .allocate(capacity: noteCapacity)
-    }
-
-    deinit {
-        digits.deallocate()
-        notes.deallocate()
+        noteMemory = try HostMemory(byteCount: noteCapacity * 4, for: "activations")
+        notes = noteMemory.base.bindMemory(to: Float.self, capacity: noteCapacity)
     }
 
     /// Says how many columns follow, and how long they are.
@@ -51,8 +49,8 @@ public final class QuantizedColumns: @unchecked Sendable {
         }
         let needed = compute_note_stride(length / 32) * Int(COMPUTE_LISTS) * count
         if needed > noteCapacity {
-            notes.deallocate()
-            notes = .allocate(capacity: needed)
+            noteMemory = try HostMemory(byteCount: needed * 4, for: "activations")
+            notes = noteMemory.base.bindMemory(to: Float.self, capacity: needed)
             noteCapacity = needed
         }
         self.length = length

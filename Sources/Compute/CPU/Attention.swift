@@ -101,7 +101,7 @@ extension CPUBackend {
         let multiplications = 2 * shape.heads * shape.headLength * count * min(first + count, shape.window ?? .max)
         let meets = threads > 1 && multiplications >= Self.worthMeeting
         job.plan(meets ? threads : 1)
-        let room = scratch(length: job.scratchLength, shared: job.sharedLength)
+        let room = try scratch(length: job.scratchLength, shared: job.sharedLength)
         job.scratch = room.base
         job.scratchStride = room.stride
         job.shared = room.shared

@@ -44,7 +44,7 @@ extension CPUBackend {
             job.digits = UnsafePointer(columns.digits)
             job.notes = UnsafePointer(columns.notes)
         }
-        let room = scratch(length: job.scratchLength)
+        let room = try scratch(length: job.scratchLength)
         job.scratch = room.base
         job.scratchStride = room.stride
         // A router's few rows are done before another thread has begun.

@@ -13,8 +13,8 @@ public final class CPUBackend: @unchecked Sendable {
     public var threads: Int { pool.count }
 
     let pool: ThreadPool
-    private(set) var quantized = QuantizedColumns(capacity: 0)
-    private var scratch: UnsafeMutablePointer<Float>
+    private var quantized: QuantizedColumns?
+    private var scratch: HostMemory?
     private var scratchLength = 0
     private var scratchShared = 0
     /// For each thread what it is to do next, a line of cache apart.
@@ -26,36 +26,41 @@ public final class CPUBackend: @unchecked Sendable {
     public init(threads: Int, instructions: InstructionSet = .best) {
         self.instructions = instructions.isSupported ? instructions : .best
         pool = ThreadPool(threads: threads)
-        scratch = .allocate(capacity: 0)
         counters = .allocate(capacity: pool.count * Self.counterStride)
         counters.initialize(repeating: 0, count: pool.count * Self.counterStride)
     }
 
-    deinit {
-        scratch.deallocate()
-        counters.deallocate()
-    }
+    deinit { counters.deallocate() }
 
     /// Room for `length` numbers for each thread, at `base + thread * stride`, and for `shared` numbers of all of them;
     /// all on borders of lines of cache, which threads do not write to together.
     func scratch(
         length: Int, shared: Int = 0
-    ) -> (base: UnsafeMutablePointer<Float>, stride: Int, shared: UnsafeMutablePointer<Float>) {
+    ) throws(ComputeError) -> (
+        base: UnsafeMutablePointer<Float>, stride: Int, shared: UnsafeMutablePointer<Float>
+    ) {
         let stride = (length + 31) & ~15
-        if stride > scratchLength || shared > scratchShared {
-            scratch.deallocate()
-            scratchLength = max(stride, scratchLength)
-            scratchShared = max(shared, scratchShared)
-            let count = scratchLength * threads + scratchShared
-            scratch = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
-                .bindMemory(to: Float.self, capacity: count)
+        let memory: HostMemory
+        if let scratch, stride <= scratchLength, shared <= scratchShared {
+            memory = scratch
+        } else {
+            let (length, all) = (max(stride, scratchLength), max(shared, scratchShared))
+            memory = try HostMemory(byteCount: (length * threads + all) * 4, for: "what threads compute with")
+            (scratch, scratchLength, scratchShared) = (memory, length, all)
         }
-        return (scratch, scratchLength, scratch + scratchLength * threads)
+        let base = memory.base.assumingMemoryBound(to: Float.self)
+        return (base, scratchLength, base + scratchLength * threads)
     }
 
     /// The columns as integers, in memory of this object.
     func quantize(_ values: UnsafePointer<Float>, length: Int, count: Int) throws(ComputeError) -> QuantizedColumns {
-        if length * count > quantized.capacity { quantized = QuantizedColumns(capacity: length * count) }
+        let quantized: QuantizedColumns
+        if let last = self.quantized, length * count <= last.capacity {
+            quantized = last
+        } else {
+            quantized = try QuantizedColumns(capacity: length * count)
+            self.quantized = quantized
+        }
         try quantized.prepare(length: length, count: count)
         let blocks = length / 32 * count
         // Below this the threads would cost more than they bring: a block takes some 10 ns.

@@ -6,19 +6,17 @@ final class MixingRoom {
     let gates: UnsafeMutablePointer<Float>
     let ups: UnsafeMutablePointer<Float>
     let results: UnsafeMutablePointer<Float>
+    private let memory: HostMemory
 
-    init(tokens: Int, width: Int, hidden: Int) {
-        columns = .allocate(capacity: tokens * width)
-        gates = .allocate(capacity: tokens * hidden)
-        ups = .allocate(capacity: tokens * hidden)
-        results = .allocate(capacity: tokens * width)
-    }
-
-    deinit {
-        columns.deallocate()
-        gates.deallocate()
-        ups.deallocate()
-        results.deallocate()
+    init(tokens: Int, width: Int, hidden: Int) throws(ComputeError) {
+        // Each is a whole number of lines of cache.
+        let (wide, deep) = ((tokens * width + 15) & ~15, (tokens * hidden + 15) & ~15)
+        let count = 2 * (wide + deep)
+        memory = try HostMemory(byteCount: count * 4, for: "the tokens of an expert")
+        columns = memory.base.bindMemory(to: Float.self, capacity: count)
+        results = columns + wide
+        gates = results + wide
+        ups = gates + deep
     }
 }
 
@@ -30,7 +28,8 @@ extension CPUExecutable {
         let width = x.length
         let hidden = program[mixture.downs].columns
         let choices = choices(mixture, router, count)
-        let room = mixing ?? MixingRoom(tokens: options.tokens, width: width, hidden: hidden)
+        let room: MixingRoom
+        if let mixing { room = mixing } else { room = try MixingRoom(tokens: options.tokens, width: width, hidden: hidden) }
         mixing = room
         self[output].update(repeating: 0, count: count * width)
         for expert in 0..<router.length {

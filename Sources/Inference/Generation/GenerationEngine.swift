@@ -54,6 +54,13 @@ public final class GenerationEngine: Sendable {
     /// Whether requests are taken: not any more after a fault of the device.
     public var isRunning: Bool { !queue.hasEnded }
 
+    /// Ends every request with what it has: each is told why it ended, and how fast it was. One that waits for weights ends
+    /// when they come; ``LanguageModel/cancelLoading()`` ends that wait.
+    public func cancelAll() {
+        queue.cancelAll()
+        queue.wake()
+    }
+
     /// Has text generated. Whoever stops listening cancels it.
     ///
     /// - Throws: ``InferenceError`` for a prompt that there is no room for and when too many requests wait;

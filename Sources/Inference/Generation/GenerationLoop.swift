@@ -41,7 +41,7 @@ final class GenerationLoop: @unchecked Sendable {
                 queue.close(because: error)
                 for index in sequences.indices {
                     guard let job = sequences[index].job else { continue }
-                    queue.release()
+                    queue.release(job)
                     job.fail(error)
                 }
                 sequences = Array(repeating: Sequence(), count: sequences.count)
@@ -131,7 +131,7 @@ final class GenerationLoop: @unchecked Sendable {
             // The numbers of this text are of no use; others' may be.
             sequences[index].job = nil
             sequences[index].tokens = []
-            queue.release()
+            queue.release(job)
             job.fail(error)
         }
     }
@@ -139,7 +139,7 @@ final class GenerationLoop: @unchecked Sendable {
     private func finish(_ index: Int, _ reason: GenerationEnd.Reason) {
         guard let job = sequences[index].job else { return }
         sequences[index].job = nil
-        queue.release()
+        queue.release(job)
         job.end(reason)
     }
 }

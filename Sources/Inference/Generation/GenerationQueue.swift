@@ -1,107 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Glibc
 
-/// Requests that wait for the engine's thread.
-final class GenerationQueue: @unchecked Sendable {
-    // Unchecked: the mutex guards everything.
+/// Requests that wait for the engine's thread, and those that it has taken.
+final class GenerationQueue: Sendable {
+    private struct State {
+        var waiting: [GenerationJob] = []
+        /// Requests that were taken and have not ended.
+        var taken: [GenerationJob] = []
+        var isClosed = false
+
+        /// Whoever was cancelled has been told.
+        mutating func dropCancelled() { waiting.removeAll { $0.isCancelled } }
+    }
 
     private let limit: Int
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let condition: UnsafeMutablePointer<pthread_cond_t>
-    private var jobs: [GenerationJob] = []
-    private var isClosed = false
-    /// Requests that were taken and have not ended.
-    private var taken = 0
+    private let state = Monitor(State())
 
-    init(limit: Int) {
-        self.limit = limit
-        mutex = .allocate(capacity: 1)
-        condition = .allocate(capacity: 1)
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
-    }
-
-    deinit {
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(mutex)
-        condition.deallocate()
-        mutex.deallocate()
-    }
+    init(limit: Int) { self.limit = limit }
 
     /// How many requests were taken and have not ended.
-    var active: Int { locked { taken } }
+    var active: Int { state.withLock { $0.taken.count } }
 
     /// Whether nothing more is taken.
-    var hasEnded: Bool { locked { isClosed } }
+    var hasEnded: Bool { state.withLock { $0.isClosed } }
+
+    /// How many requests wait.
+    var count: Int { state.withLock { $0.waiting.count } }
 
     /// A request that was taken has ended.
-    func release() { locked { taken -= 1 } }
-
-    private func locked<Result>(_ body: () -> Result) -> Result {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        return body()
-    }
-
-    var count: Int {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        return jobs.count
-    }
+    func release(_ job: GenerationJob) { state.withLock { $0.taken.removeAll { $0 === job } } }
 
     func add(_ job: GenerationJob) throws(InferenceError) {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        guard !isClosed else {
-            throw InferenceError(
-                .device, at: "engine", "it has ended, after a fault of the device", advice: "load the model again")
+        try state.withLock { (state) throws(InferenceError) in
+            guard !state.isClosed else {
+                throw InferenceError(
+                    .device, at: "engine", "it has ended, after a fault of the device", advice: "load the model again")
+            }
+            // Whoever left while waiting takes no place.
+            state.dropCancelled()
+            guard state.waiting.count < limit else {
+                throw InferenceError(
+                    .busy, at: "engine", "\(state.waiting.count) requests wait already", advice: "ask again later")
+            }
+            state.waiting.append(job)
         }
-        // Whoever left while waiting takes no place.
-        dropCancelled()
-        guard jobs.count < limit else {
-            throw InferenceError(
-                .busy, at: "engine", "\(jobs.count) requests wait already", advice: "ask again later")
-        }
-        jobs.append(job)
-        pthread_cond_signal(condition)
     }
 
     /// Takes up to `count` requests out; waits for one first if `waits`. `nil` when there will be none any more.
     func take(_ count: Int, waits: Bool) -> [GenerationJob]? {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        dropCancelled()
-        while jobs.isEmpty, waits, !isClosed {
-            pthread_cond_wait(condition, mutex)
-            dropCancelled()
+        state.wait { state -> [GenerationJob]?? in
+            state.dropCancelled()
+            if state.isClosed { return .some(nil) }
+            if state.waiting.isEmpty, waits { return nil }
+            let first = Array(state.waiting.prefix(count))
+            state.waiting.removeFirst(first.count)
+            state.taken += first
+            return .some(first)
         }
-        if isClosed { return nil }
-        let first = Array(jobs.prefix(count))
-        jobs.removeFirst(first.count)
-        taken += first.count
-        return first
     }
 
     /// Has a waiting thread look again.
-    func wake() {
-        pthread_mutex_lock(mutex)
-        pthread_cond_signal(condition)
-        pthread_mutex_unlock(mutex)
+    func wake() { state.withLock { _ in } }
+
+    /// Every request ends with what it has.
+    func cancelAll() {
+        let (waiting, taken) = state.withLock { state in
+            defer { state.waiting = [] }
+            return (state.waiting, state.taken)
+        }
+        for job in taken { job.cancel() }
+        for job in waiting { job.end(.cancelled) }
     }
 
     /// Nothing more is taken; what waits is failed.
     func close(because error: (any Error)? = nil) {
-        pthread_mutex_lock(mutex)
-        isClosed = true
-        let left = jobs
-        jobs = []
-        pthread_cond_broadcast(condition)
-        pthread_mutex_unlock(mutex)
+        let left = state.withLock { state in
+            state.isClosed = true
+            defer { state.waiting = [] }
+            return state.waiting
+        }
         for job in left {
             if let error { job.fail(error) } else { job.end(.cancelled) }
         }
     }
-
-    /// Whoever was cancelled has been told.
-    private func dropCancelled() { jobs.removeAll { $0.isCancelled } }
 }

@@ -52,28 +52,36 @@ public final class LanguageModel: Sendable {
     public var context: Int { executable.options.positions }
 
     /// Puts a model folder on a device. The shards are mapped, not read.
+    ///
+    /// - Parameter experts: where a mixture's experts come from, each when a token asks for it; its shards need not be in the
+    ///   folder then. `nil` takes them out of the folder as all else.
     public convenience init(
-        _ folder: ModelFolder, on device: any ComputeDevice, options: ModelOptions = ModelOptions()
+        _ folder: ModelFolder, on device: any ComputeDevice, options: ModelOptions = ModelOptions(),
+        experts: (any ExpertSource)? = nil
     ) throws {
         let shards = try MappedShards(folder)
-        try shards.mapAll()
-        try self.init(folder, shards, on: device, options: options, feed: nil)
-        for weight in graph.sources.indices { try bind(weight) }
+        // How the network is laid out depends on it.
+        for shard in folder.manifest.tensor(named: TensorNames.ropeFactors)?.shards ?? [] { try shards.map(shard) }
+        try self.init(folder, shards, on: device, options: options, feed: nil, experts: experts.map(ExpertFeed.init))
+        for shard in graph.shardsInOrder(withExperts: experts == nil) { try shards.map(shard) }
+        for weight in graph.sources.indices where isBoundFirst(WeightID(index: weight)) { try bind(weight) }
     }
 
     private let graph: ModelGraph
     private let shards: MappedShards
     private let feed: ShardFeed?
+    private let experts: ExpertFeed?
     /// Segments whose weights are bound; all, where there is nothing to wait for.
     private let boundSegments: Mutex<Int>
 
     /// Compiles a model whose shards need not be there yet.
     init(
         _ folder: ModelFolder, _ shards: MappedShards, on device: any ComputeDevice, options: ModelOptions,
-        feed: ShardFeed?
+        feed: ShardFeed?, experts: ExpertFeed?
     ) throws {
         self.shards = shards
         self.feed = feed
+        self.experts = experts
         manifest = folder.manifest
         architecture = try ModelArchitecture(folder)
         graph = try ModelGraph(
@@ -86,20 +94,27 @@ public final class LanguageModel: Sendable {
             precision: options.precision, profiles: options.profiles)
         executable = try device.compile(graph.program, options: execution)
         boundSegments = Mutex(feed == nil ? graph.program.segments.count : 0)
-        if let feed {
-            feed.setOrder(graph.shardsInOrder)
-            // An expert's weights are bound when a token asks for it.
-            executable.provide { [graph, shards] (weight, part) throws(ComputeError) in
-                let source = graph.sources[weight.index][part]
-                do {
-                    try feed.wait(for: source.shards)
-                    let bytes = try shards.bytes(of: source.tensor, range: source.range)
-                    return WeightBytes(bytes.buffer, owner: bytes.owner)
-                } catch {
-                    throw ComputeError(.missing, "\(source.tensor.name): \(error)")
+        feed?.setOrder(graph.shardsInOrder(withExperts: experts == nil), thenOthers: experts == nil)
+        // An expert's weights are bound when a token asks for it.
+        executable.provide { [graph, shards] (weight, part) throws(ComputeError) in
+            let source = graph.sources[weight.index][part]
+            do {
+                if let experts, let layer = graph.expertLayers[weight] {
+                    return try experts.bytes(of: source, expert: part, layer: layer)
                 }
+                try feed?.wait(for: source.shards)
+                let bytes = try shards.bytes(of: source.tensor, range: source.range)
+                return WeightBytes(bytes.buffer, owner: bytes.owner)
+            } catch {
+                throw ComputeError(.missing, "\(source.tensor.name): \(error)")
             }
         }
+    }
+
+    /// Ends the wait for weights that have not come, now and later: ``run(_:)`` throws instead.
+    public func cancelLoading() {
+        feed?.cancel()
+        experts?.cancel()
     }
 
     /// Lets a batch go through the network; waits for weights that are still on their way.
@@ -109,7 +124,7 @@ public final class LanguageModel: Sendable {
         guard bound < count else { return try executable.run(batch) }
         if bound > 0 { try executable.run(batch, segments: 0..<bound) }
         while bound < count {
-            for weight in graph.program.segments[bound].weights where program[weight].parts == 1 {
+            for weight in graph.program.segments[bound].weights where graph.expertLayers[weight] == nil {
                 try feed?.wait(for: graph.sources[weight.index][0].shards)
                 try bind(weight.index)
             }
@@ -119,7 +134,8 @@ public final class LanguageModel: Sendable {
         }
     }
 
-    private var program: Program { graph.program }
+    /// Whether weights are bound when the model is loaded from its folder.
+    private func isBoundFirst(_ weight: WeightID) -> Bool { experts == nil || graph.expertLayers[weight] == nil }
 
     /// How many positions of each sequence there is room for.
     private static func positions(
@@ -183,22 +199,10 @@ public final class LanguageModel: Sendable {
                 try executable.bind(id, part: part, to: WeightBytes(bytes.buffer, owner: bytes.owner))
                 continue
             }
-            let widened = WidenedNumbers(bytes.buffer, format: format)
-            try executable.bind(id, part: part, to: WeightBytes(widened.buffer, owner: widened))
+            let numbers = format.numbers(bytes.buffer)
+            let memory = try numbers.withUnsafeBytes { try HostMemory(copying: $0, for: source.tensor.name) }
+            let widened = UnsafeRawBufferPointer(start: memory.base, count: numbers.count * 4)
+            try executable.bind(id, part: part, to: WeightBytes(widened, owner: memory))
         }
-    }
-
-    /// Numbers of a vector as single-precision ones.
-    private final class WidenedNumbers {
-        let buffer: UnsafeRawBufferPointer
-
-        init(_ bytes: UnsafeRawBufferPointer, format: BlockFormat) {
-            let numbers = format.numbers(bytes)
-            let target = UnsafeMutableRawBufferPointer.allocate(byteCount: numbers.count * 4, alignment: 64)
-            numbers.withUnsafeBytes { target.copyMemory(from: $0) }
-            buffer = UnsafeRawBufferPointer(target)
-        }
-
-        deinit { buffer.deallocate() }
     }
 }

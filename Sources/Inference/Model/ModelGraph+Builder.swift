@@ -7,6 +7,7 @@ extension ModelGraph {
     struct Builder {
         var program: Program
         private(set) var sources: [[Source]] = []
+        private(set) var expertLayers: [WeightID: Int] = [:]
 
         private let architecture: ModelArchitecture
         private let manifest: RDRRManifest
@@ -172,8 +173,10 @@ extension ModelGraph {
                 let size = tensor.size / count
                 sources.append(
                     (0..<count).map { Source(tensor: tensor, range: $0 * size..<($0 + 1) * size, widens: nil) })
-                return try program.weight(
+                let weight = try program.weight(
                     packed, format: try format(of: tensor), rows: count * rows, columns: columns, parts: count)
+                expertLayers[weight] = layer
+                return weight
             }
             let tensors = try (0..<count).map {
                 try tensor(names.expert(part, $0, layer: layer), shape: [rows, columns])
@@ -185,8 +188,10 @@ extension ModelGraph {
                     advice: "use a model whose experts are stored alike")
             }
             sources.append(tensors.map { Source(tensor: $0, range: 0..<$0.size, widens: nil) })
-            return try program.weight(
+            let weight = try program.weight(
                 names.expert(part, 0, layer: layer), format: format, rows: count * rows, columns: columns, parts: count)
+            expertLayers[weight] = layer
+            return weight
         }
 
         private func tensor(_ name: String, shape: [Int]) throws(InferenceError) -> Tensor {

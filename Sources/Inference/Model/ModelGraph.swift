@@ -21,6 +21,8 @@ struct ModelGraph {
     private(set) var program = Program()
     /// For each weight, the source of each of its parts.
     private(set) var sources: [[Source]] = []
+    /// The layers whose experts weights hold.
+    private(set) var expertLayers: [WeightID: Int] = [:]
     /// The numbers for every token of the vocabulary, for each output.
     let logits: Activation
 
@@ -41,6 +43,7 @@ struct ModelGraph {
             try graph.head(rows, logits)
             program = graph.program
             sources = graph.sources
+            expertLayers = graph.expertLayers
         } catch let error as ComputeError {
             throw InferenceError(.mismatch, at: manifest.modelId, error.message, advice: "get the model again")
         } catch {
@@ -49,14 +52,14 @@ struct ModelGraph {
         }
     }
 
-    /// The shards in the order in which the first token needs them; those of experts after all others, as nobody knows yet
-    /// which it asks for.
-    var shardsInOrder: [Int] {
+    /// The shards in the order in which the first token needs them. Those of experts come after all others, as nobody knows
+    /// yet which it asks for, or are left out.
+    func shardsInOrder(withExperts: Bool) -> [Int] {
         var order: [Int] = []
         var known: Set<Int> = []
-        for isExpert in [false, true] {
+        for isExpert in withExperts ? [false, true] : [false] {
             for segment in program.segments {
-                for weight in segment.weights where (program[weight].parts > 1) == isExpert {
+                for weight in segment.weights where (expertLayers[weight] != nil) == isExpert {
                     for shard in sources[weight.index].flatMap(\.shards) where known.insert(shard).inserted {
                         order.append(shard)
                     }

@@ -28,6 +28,7 @@ public final class ModelPipeline: Sendable {
     private struct Loading {
         var loader: ShardLoader?
         var verifies = true
+        var experts: (any ExpertSource)?
     }
 
     private let folder: ModelFolder
@@ -41,8 +42,15 @@ public final class ModelPipeline: Sendable {
     /// Asks `loader` for shards from now on; `nil` takes them from the folder. With `verify` what it gives is hashed, and
     /// bytes with another hash than the manifest's are an error. Without, the loader vouches for them.
     public func setCustomShardLoader(verify: Bool = true, _ loader: ShardLoader?) {
-        loading.withLock { $0 = Loading(loader: loader, verifies: verify) }
+        loading.withLock {
+            $0.loader = loader
+            $0.verifies = verify
+        }
     }
+
+    /// Asks `source` for a mixture's experts, each when a token asks for it, and not for shards that hold nothing else; `nil`
+    /// takes experts out of shards.
+    public func setExpertSource(_ source: (any ExpertSource)?) { loading.withLock { $0.experts = source } }
 
     /// Begins to ask for shards, and gives the model at once: running it waits for what it needs.
     ///
@@ -61,7 +69,7 @@ public final class ModelPipeline: Sendable {
         for shard in folder.manifest.tensor(named: TensorNames.ropeFactors)?.shards ?? [] {
             try await feed.fetchNow(shard)
         }
-        let model = try LanguageModel(folder, shards, on: device, options: options, feed: feed)
+        let model = try LanguageModel(folder, shards, on: device, options: options, feed: feed, experts: loading.experts.map(ExpertFeed.init))
         feed.start(concurrency: max(1, concurrency))
         return model
     }

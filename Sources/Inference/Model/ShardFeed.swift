@@ -1,26 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Glibc
 internal import Hashing
 internal import RDRR
-internal import Synchronization
 
 /// Shards on their way into memory: asked for in an order, and waited for by the thread that computes.
-final class ShardFeed: @unchecked Sendable {
-    // Unchecked: the mutex guards everything that changes.
+final class ShardFeed: Sendable {
+    private struct State {
+        /// What is still to be asked for, the next one first.
+        var order: [Int]
+        /// Bytes of all that is asked for.
+        var bytesTotal: Int
+        var bytesDone = 0
+        var failure: (any Error)?
+    }
 
     private let folder: ModelFolder
     private let shards: MappedShards
     private let loader: ShardLoader?
     private let verifies: Bool
     private let onProgress: @Sendable (ModelPipeline.Progress) -> Void
-
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let condition: UnsafeMutablePointer<pthread_cond_t>
-    /// What is still to be asked for, the next one first.
-    private var order: [Int]
-    private var failure: (any Error)?
-    private var missing: Int
-    private var bytesDone = 0
+    private let state: Monitor<State>
 
     init(
         _ folder: ModelFolder, _ shards: MappedShards, loader: ShardLoader?, verifies: Bool,
@@ -31,41 +29,30 @@ final class ShardFeed: @unchecked Sendable {
         self.loader = loader
         self.verifies = verifies
         self.onProgress = onProgress
-        order = Array(folder.manifest.shards.indices)
-        missing = order.count
-        mutex = .allocate(capacity: 1)
-        condition = .allocate(capacity: 1)
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
+        state = Monitor(State(order: Array(folder.manifest.shards.indices), bytesTotal: folder.manifest.totalSize))
     }
 
-    deinit {
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(mutex)
-        condition.deallocate()
-        mutex.deallocate()
-    }
-
-    private func locked<Value>(_ body: () -> Value) -> Value {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        return body()
-    }
-
-    /// Asks for these first, in this order, and for the others after them, as far as they were not asked for yet.
-    func setOrder(_ first: [Int]) {
-        locked {
+    /// Asks for these first, in this order, as far as they were not asked for yet; and for the others after them, or not at
+    /// all: before ``start(concurrency:)``.
+    func setOrder(_ first: [Int], thenOthers: Bool) {
+        state.withLock { state in
             let known = Set(first)
-            let left = Set(order)
-            order = first.filter { left.contains($0) } + order.filter { !known.contains($0) }
+            let left = Set(state.order)
+            let others = state.order.filter { !known.contains($0) }
+            state.order = first.filter { left.contains($0) }
+            if thenOthers {
+                state.order += others
+            } else {
+                state.bytesTotal -= others.reduce(0) { $0 + folder.manifest.shards[$1].size }
+            }
         }
     }
 
     /// Asks for a shard and comes back when it is there: before ``start(concurrency:)``.
     func fetchNow(_ shard: Int) async throws {
-        locked { order.removeAll { $0 == shard } }
+        state.withLock { $0.order.removeAll { $0 == shard } }
         if !shards.holds(shard) { await fetch(shard) }
-        if let failure = locked({ failure }) { throw failure }
+        if let failure = state.withLock({ $0.failure }) { throw failure }
     }
 
     /// Begins to ask; nobody has to wait for it.
@@ -81,23 +68,24 @@ final class ShardFeed: @unchecked Sendable {
         }
     }
 
-    /// Whether every shard is there.
-    var isComplete: Bool { locked { missing == 0 } }
-
     /// Waits until shards are there, which are asked for before all others that were not asked for yet.
     func wait(for wanted: [Int]) throws {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        let urgent = wanted.filter { order.contains($0) }
-        if !urgent.isEmpty { order = urgent + order.filter { !urgent.contains($0) } }
-        while !wanted.allSatisfy({ shards.holds($0) }) {
-            if let failure { throw failure }
-            pthread_cond_wait(condition, mutex)
+        state.withLock { state in
+            let urgent = wanted.filter { state.order.contains($0) }
+            if !urgent.isEmpty { state.order = urgent + state.order.filter { !urgent.contains($0) } }
+        }
+        try state.wait { state in
+            if wanted.allSatisfy({ shards.holds($0) }) { return () }
+            if let failure = state.failure { throw failure }
+            return nil
         }
     }
 
+    /// Asks for nothing more, and ends the wait for what has not come, now and later.
+    func cancel() { fail(CancellationError()) }
+
     private func next() -> Int? {
-        locked { failure != nil || order.isEmpty ? nil : order.removeFirst() }
+        state.withLock { $0.failure != nil || $0.order.isEmpty ? nil : $0.order.removeFirst() }
     }
 
     private func fetch(_ shard: Int) async {
@@ -108,20 +96,18 @@ final class ShardFeed: @unchecked Sendable {
             } else {
                 try shards.map(shard)
             }
-            let entry = folder.manifest.shards[shard]
-            let done = locked {
-                missing -= 1
-                bytesDone += entry.size
-                pthread_cond_broadcast(condition)
-                return bytesDone
+            let (done, total) = state.withLock { state in
+                state.bytesDone += folder.manifest.shards[shard].size
+                return (state.bytesDone, state.bytesTotal)
             }
-            onProgress(.init(bytesDone: done, bytesTotal: folder.manifest.totalSize, shard: shard))
+            onProgress(.init(bytesDone: done, bytesTotal: total, shard: shard))
         } catch {
-            locked {
-                if failure == nil { failure = error }
-                pthread_cond_broadcast(condition)
-            }
+            fail(error)
         }
+    }
+
+    private func fail(_ error: any Error) {
+        state.withLock { if $0.failure == nil { $0.failure = error } }
     }
 
     private func check(_ bytes: [UInt8], _ shard: Int) throws {

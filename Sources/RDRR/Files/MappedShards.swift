@@ -88,7 +88,7 @@ public final class MappedShards: @unchecked Sendable {
         }
         let isCopied = bytes.withUnsafeBytes { bytes in
             guard let place = places[shard] else {
-                let copy = CopiedBytes([bytes])
+                guard let copy = CopiedBytes([bytes]) else { return false }
                 hold(shard, apart: Bytes(buffer: copy.buffer, owner: copy))
                 return true
             }
@@ -140,7 +140,9 @@ public final class MappedShards: @unchecked Sendable {
             joined = UnsafeRawBufferPointer(start: base, count: joined.count + piece.count)
         }
         if isOne { return Bytes(buffer: joined, owner: self) }
-        let copy = CopiedBytes(pieces)
+        guard let copy = CopiedBytes(pieces) else {
+            throw RDRRError.system(ENOMEM, at: tensor.name, "there is no memory for the tensor")
+        }
         return Bytes(buffer: copy.buffer, owner: copy)
     }
 
@@ -157,9 +159,12 @@ public final class MappedShards: @unchecked Sendable {
     private final class CopiedBytes {
         let buffer: UnsafeRawBufferPointer
 
-        init(_ pieces: [UnsafeRawBufferPointer]) {
+        /// `nil` when there is no memory for them.
+        init?(_ pieces: [UnsafeRawBufferPointer]) {
             let count = pieces.reduce(0) { $0 + $1.count }
-            let target = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
+            var memory: UnsafeMutableRawPointer?
+            guard posix_memalign(&memory, 64, max(1, count)) == 0 else { return nil }
+            let target = UnsafeMutableRawBufferPointer(start: memory, count: count)
             var offset = 0
             for piece in pieces {
                 UnsafeMutableRawBufferPointer(rebasing: target[offset..<offset + piece.count]).copyMemory(from: piece)
@@ -168,6 +173,6 @@ public final class MappedShards: @unchecked Sendable {
             buffer = UnsafeRawBufferPointer(target)
         }
 
-        deinit { buffer.deallocate() }
+        deinit { free(UnsafeMutableRawPointer(mutating: buffer.baseAddress)) }
     }
 }

@@ -87,6 +87,17 @@ CONFIGS = {
         "sliding_window": None, "output_router_logits": False, "router_aux_loss_coef": 0.001,
         "tie_word_embeddings": False, "torch_dtype": "bfloat16",
     },
+    # Slow turns of pairs are slower still, as in Llama 3: some of the eight are, some are in between, some are not.
+    "llama3": {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+        "rms_norm_eps": 1e-5, "rope_theta": 1000.0, "attention_bias": False, "mlp_bias": False,
+        "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+        "tie_word_embeddings": True, "torch_dtype": "float32",
+    },
 }
 
 
@@ -222,7 +233,7 @@ GEMMA = PLAIN | {
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 # What a matrix is held in. The rest, vectors and routers, stays float32.
-HELD = {"llama": Type.F16, "qwen2": Type.BF16, "qwen3": Type.Q8_0, "gemma3": Type.Q8_0, "mixtral": Type.F16}
+HELD = {"llama": Type.F16, "qwen2": Type.BF16, "qwen3": Type.Q8_0, "gemma3": Type.Q8_0, "mixtral": Type.F16, "llama3": Type.F16}
 
 
 def permuted(matrix, heads):
@@ -234,10 +245,22 @@ def unpermuted(matrix, heads):
     return matrix.reshape(heads, len(matrix) // heads // 2, 2, -1).swapaxes(1, 2).reshape(matrix.shape)
 
 
+def divisors(config):
+    """What llama.cpp's converter puts into a tensor of its own: what each pair's turn is divided by."""
+    scaling, length = config["rope_scaling"], config["head_dim"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    result = []
+    for pair in range(length // 2):
+        waves = scaling["original_max_position_embeddings"] / (2 * numpy.pi * config["rope_theta"] ** (2 * pair / length))
+        smooth = min(max((waves - low) / (high - low), 0), 1)
+        result.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
+    return numpy.array(result, numpy.float32)
+
+
 def twin(kind, config, tensors):
     """The tensors by GGUF's names."""
     result, names = {}, GEMMA if kind == "gemma3" else PLAIN
-    turned = kind in ("llama", "mixtral")
+    turned = kind in ("llama", "mixtral", "llama3")
     scale = (config["head_dim"] / config["query_pre_attn_scalar"]) ** 0.5 if kind == "gemma3" else 1
     experts = {}
     for name, value in tensors.items():
@@ -260,6 +283,8 @@ def twin(kind, config, tensors):
                 # The file has no place for query_pre_attn_scalar; a reader takes head_dim. The difference goes here.
                 value = value * numpy.float32(scale)
         result[f"{layer}{names[stem]}.{suffix}"] = value
+    if kind == "llama3":
+        result["rope_freqs.weight"] = divisors(config)
     return result | {name: numpy.stack(values) for name, values in experts.items()}
 
 
@@ -286,7 +311,7 @@ def pack(value, kind):
 
 
 def write_gguf(path, kind, config, tensors, types):
-    architecture = {"mixtral": "llama"}.get(kind, kind)
+    architecture = {"mixtral": "llama", "llama3": "llama"}.get(kind, kind)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(f"random {kind}")
     writer.add_block_count(config["num_hidden_layers"])
