@@ -112,6 +112,55 @@ struct GenerateTests {
         }
     }
 
+    @Test("a mixture of experts speaks before all of it has come")
+    func mixture() async throws {
+        try SyntheticModel(size: 6 << 20, experts: 16).write(to: scene.path("model.gguf"))
+        let model = try ModelPacker.pack(
+            scene.path("model.gguf"), to: scene.path("model"), options: .init(shardSize: 16 << 10)
+        ).folder
+        try await TrackerServer.with { tracker in
+            let seeder = try LineProcess(
+                Programs.dreamer,
+                ["seed", scene.path("model"), "--bind", "127.0.0.1", "--json", "--tracker", tracker.url])
+            defer { seeder.kill() }
+            _ = try await seeder.json(where: ["event": "seeding"])
+            let arguments = ["--prompt", "the", "--max-tokens", "1", "--seed", "4", "--device", "cpu", "--json"]
+            let fetched = try await Scene.run(
+                [
+                    "generate", MagnetLink(to: model.manifest).description, "-o", scene.path("copy"), "--tracker",
+                    tracker.url, "--bind", "127.0.0.1", "--download-limit", "1MB",
+                ] + arguments)
+            #expect(fetched.status == 0, "\(fetched.errors)")
+            let whole = try await Scene.run(["generate", scene.path("model")] + arguments)
+            let tokens = try [fetched, whole].map { try JSON(parsing: Array($0.output.utf8))["tokens"] }
+            #expect(tokens[0] == tokens[1] && tokens[0] != nil)
+            let held = Set(scene.names("copy"))
+            let missing = model.manifest.shards.filter { !held.contains($0.name) }
+            print("a token came, \(missing.count) of \(model.manifest.shards.count) shards had not")
+            #expect(missing.count > model.manifest.shards.count / 4)
+        }
+    }
+
+    @Test("Ctrl-C ends the wait for a model that does not come")
+    func interruptArrival() async throws {
+        try await TrackerServer.with { tracker in
+            let seeder = try await scene.seed(trackers: [tracker.url], "--upload-limit", "100kB")
+            defer { seeder.kill() }
+            let link = MagnetLink(to: try SampleModel.shared.get().manifest).description
+            let process = try LineProcess(
+                Programs.dreamer,
+                [
+                    "generate", link, "-o", scene.path("copy"), "--tracker", tracker.url, "--bind", "127.0.0.1",
+                    "--prompt", "a", "--device", "cpu", "--json",
+                ])
+            try await eventually("it waits for weights") { process.errors.contains("running on") }
+            process.interrupt()
+            let result = try await process.json()
+            #expect(result["reason"] == "cancelled" && result["generatedTokens"] == 0)
+            try await process.expectExit(within: .seconds(10))
+        }
+    }
+
     @Test("logits are written for each position, the same whatever follows")
     func logits() async throws {
         try scene.copyModel(to: "model")
@@ -218,5 +267,25 @@ struct GenerateTests {
             Programs.dreamer, arguments + ["--device", "vulkan"], environment: environment)
         try await bound.expectExit(1)
         #expect(bound.errors.lowercased().contains("vulkan"), "\(bound.errors)")
+    }
+}
+
+/// `dreamer generate` with a model that takes its time.
+@Suite("Text from the whole model", .wholeModel)
+struct WholeModelTextTests {
+    @Test("Ctrl-C ends a text in the middle, and what it took is told")
+    func interrupt() async throws {
+        let model = try #require(WholeModel.current)
+        let process = try LineProcess(
+            Programs.dreamer,
+            [
+                "generate", model.usual.folder, "--prompt", "1\n2\n3\n4\n5\n6\n7\n8\n", "--device", "cpu",
+                "--temperature", "0",
+            ])
+        try await eventually("text comes") { process.hasOutput }
+        process.interrupt()
+        try await process.expectExit(within: .seconds(10))
+        try await process.waitForOutputEnd()
+        #expect(process.errors.contains("stopped") && process.errors.contains("a second"), "\(process.errors)")
     }
 }

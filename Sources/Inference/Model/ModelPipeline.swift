@@ -25,6 +25,9 @@ public final class ModelPipeline: Sendable {
         public let shard: Int
     }
 
+    /// Bytes that are asked for at the same time at most, so that a fast network has something to do.
+    private static let bytesAsked = 8 << 20
+
     private struct Loading {
         var loader: ShardLoader?
         var verifies = true
@@ -55,10 +58,10 @@ public final class ModelPipeline: Sendable {
     /// Begins to ask for shards, and gives the model at once: running it waits for what it needs.
     ///
     /// - Parameters:
-    ///   - concurrency: how many shards are asked for at the same time.
+    ///   - concurrency: how many shards are asked for at the same time; `nil` for a few, of small ones more.
     ///   - onProgress: called for each shard that came, on any thread.
     public func load(
-        on device: any ComputeDevice, options: ModelOptions = ModelOptions(), concurrency: Int = 4,
+        on device: any ComputeDevice, options: ModelOptions = ModelOptions(), concurrency: Int? = nil,
         onProgress: @escaping @Sendable (Progress) -> Void = { _ in }
     ) async throws -> LanguageModel {
         let shards = try MappedShards(folder)
@@ -70,7 +73,8 @@ public final class ModelPipeline: Sendable {
             try await feed.fetchNow(shard)
         }
         let model = try LanguageModel(folder, shards, on: device, options: options, feed: feed, experts: loading.experts.map(ExpertFeed.init))
-        feed.start(concurrency: max(1, concurrency))
+        let largest = max(1, folder.manifest.shards.map(\.size).max() ?? 1)
+        feed.start(concurrency: max(1, concurrency ?? max(4, min(64, Self.bytesAsked / largest))))
         return model
     }
 }

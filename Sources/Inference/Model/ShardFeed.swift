@@ -68,12 +68,14 @@ final class ShardFeed: Sendable {
         }
     }
 
-    /// Waits until shards are there, which are asked for before all others that were not asked for yet.
+    /// Waits until shards are there; those that were not asked for yet are asked for at once.
     func wait(for wanted: [Int]) throws {
-        state.withLock { state in
+        let urgent = state.withLock { state in
             let urgent = wanted.filter { state.order.contains($0) }
-            if !urgent.isEmpty { state.order = urgent + state.order.filter { !urgent.contains($0) } }
+            if !urgent.isEmpty { state.order.removeAll { urgent.contains($0) } }
+            return urgent
         }
+        for shard in urgent { Task { await fetch(shard) } }
         try state.wait { state in
             if wanted.allSatisfy({ shards.holds($0) }) { return () }
             if let failure = state.failure { throw failure }

@@ -2,7 +2,8 @@
 internal import Wire
 
 /// Makes a GGUF file with the tensors of a SmolLM2-135M (the same names, shapes and block types) and random weights,
-/// for tests, benchmarks and demonstrations without a network. Same size and seed, same bytes.
+/// for tests, benchmarks and demonstrations without a network. Same size and seed, same bytes. With experts it is a mixture of
+/// them, as Mixtral is.
 public struct SyntheticModel: Sendable {
     /// The size of SmolLM2-135M-Instruct in Q4_1, in bytes.
     public static let usualSize = 98_362_432
@@ -24,6 +25,8 @@ public struct SyntheticModel: Sendable {
         var keyHeads: Int
         var blocks: Int
         var vocabulary: Int
+        /// How many experts each block has; none in a network without.
+        var experts: Int
 
         var keyWidth: Int { width / heads * keyHeads }
     }
@@ -43,7 +46,13 @@ public struct SyntheticModel: Sendable {
     private static let alignment = 32
 
     /// A model of exactly `size` bytes; from 40 MB on only the number of blocks grows.
-    public init(size: Int = usualSize, seed: UInt64 = 1) throws(RDRRError) {
+    ///
+    /// - Parameter experts: how many experts each block has, of which a token asks two; at least 2, or 0 for one network that
+    ///   all tokens go through.
+    public init(size: Int = usualSize, seed: UInt64 = 1, experts: Int = 0) throws(RDRRError) {
+        guard experts == 0 || (2...256).contains(experts) else {
+            throw RDRRError(.invalid, at: "experts", "a block cannot have \(experts)", advice: "give 0, or 2 to 256")
+        }
         guard size >= Self.smallestSize, size <= 1 << 40 else {
             throw RDRRError(
                 .invalid, at: "size", "\(size) bytes are no size for a synthetic model",
@@ -54,8 +63,8 @@ public struct SyntheticModel: Sendable {
         // The real measures from 40 MB on; below, a network that leaves room for a block or more.
         var shape =
             size >= 40_000_000
-            ? Shape(width: 576, hidden: 1536, heads: 9, keyHeads: 3, blocks: 1, vocabulary: 49_152)
-            : Shape(width: 64, hidden: 192, heads: 2, keyHeads: 1, blocks: 1, vocabulary: 512)
+            ? Shape(width: 576, hidden: 1536, heads: 9, keyHeads: 3, blocks: 1, vocabulary: 49_152, experts: experts)
+            : Shape(width: 64, hidden: 192, heads: 2, keyHeads: 1, blocks: 1, vocabulary: 512, experts: experts)
         vocabulary = SyntheticVocabulary(count: shape.vocabulary, seed: seed)
         let fixed = Self.header(shape, vocabulary, filler: 0).count
         func dataSize(_ shape: Shape) -> Int {
@@ -116,9 +125,22 @@ public struct SyntheticModel: Sendable {
             let prefix = "blk.\(block)."
             plan += [
                 tensor(prefix + "attn_norm", [shape.width], f32),
-                tensor(prefix + "ffn_down", [shape.hidden, shape.width], q4_1),
-                tensor(prefix + "ffn_gate", [shape.width, shape.hidden], q4_1),
-                tensor(prefix + "ffn_up", [shape.width, shape.hidden], q4_1),
+            ]
+            if shape.experts == 0 {
+                plan += [
+                    tensor(prefix + "ffn_down", [shape.hidden, shape.width], q4_1),
+                    tensor(prefix + "ffn_gate", [shape.width, shape.hidden], q4_1),
+                    tensor(prefix + "ffn_up", [shape.width, shape.hidden], q4_1),
+                ]
+            } else {
+                plan += [
+                    tensor(prefix + "ffn_gate_inp", [shape.width, shape.experts], f32),
+                    tensor(prefix + "ffn_down_exps", [shape.hidden, shape.width, shape.experts], q4_1),
+                    tensor(prefix + "ffn_gate_exps", [shape.width, shape.hidden, shape.experts], q4_1),
+                    tensor(prefix + "ffn_up_exps", [shape.width, shape.hidden, shape.experts], q4_1),
+                ]
+            }
+            plan += [
                 tensor(prefix + "ffn_norm", [shape.width], f32),
                 tensor(prefix + "attn_k", [shape.width, shape.keyWidth], q4_1),
                 tensor(prefix + "attn_output", [shape.width, shape.width], q4_1),
@@ -140,6 +162,10 @@ public struct SyntheticModel: Sendable {
         gguf.add("llama.feed_forward_length", shape.hidden)
         gguf.add("llama.attention.head_count", shape.heads)
         gguf.add("llama.attention.head_count_kv", shape.keyHeads)
+        if shape.experts > 0 {
+            gguf.add("llama.expert_count", shape.experts)
+            gguf.add("llama.expert_used_count", 2)
+        }
         gguf.add("llama.rope.freq_base", Float(100_000))
         gguf.add("llama.attention.layer_norm_rms_epsilon", Float(1e-5))
         gguf.add("general.file_type", 3)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Compute
+import Dispatch
 import Glibc
 import Inference
 import RDRR
@@ -34,8 +35,8 @@ struct GenerateCommand: AsyncParsableCommand {
     @Option(name: .customLong("max-tokens"), help: "The most tokens to generate; as many as there is room for unless given.")
     var maxTokens: Int?
 
-    @Option(help: "A text that ends the generation (repeatable).")
-    var stop: [String] = []
+    @Option(name: .customLong("stop"), help: "A text that ends the generation (repeatable).")
+    var stops: [String] = []
 
     @OptionGroup var sampling: SamplingArguments
     @OptionGroup var inference: InferenceOptions
@@ -58,20 +59,25 @@ struct GenerateCommand: AsyncParsableCommand {
         if let maxTokens, maxTokens < 1 { throw ValidationError("--max-tokens \(maxTokens): give at least 1") }
         do {
             try sampling.options.validate(vocabulary: .max)
-            _ = try StopSequences(stop)
+            _ = try StopSequences(stops)
         } catch {
             throw ValidationError("\(error)")
         }
     }
 
     func run() async throws {
-        guard ArrivingModel.isLink(folder) else { return try await generate(try ModelFolder(opening: folder), nil) }
-        let isQuiet = quiet
-        try await ArrivingModel(source: folder, output: output, options: swarm).use(
-            note: { if !isQuiet { Terminal.note($0) } }, generate)
+        let command = self
+        try await StopRequest.watch { stop in
+            guard ArrivingModel.isLink(command.folder) else {
+                return try await command.generate(try ModelFolder(opening: command.folder), nil, stop)
+            }
+            try await ArrivingModel(source: command.folder, output: command.output, options: command.swarm).use(
+                note: { if !command.quiet { Terminal.note($0) } }
+            ) { try await command.generate($0, $1, stop) }
+        }
     }
 
-    private func generate(_ source: ModelFolder, _ pipeline: ModelPipeline?) async throws {
+    private func generate(_ source: ModelFolder, _ pipeline: ModelPipeline?, _ stop: StopRequest) async throws {
         let started = Clock.seconds
         let tokenizer = try Tokenizer(source)
         let tokens = try promptTokens(source, tokenizer)
@@ -88,19 +94,29 @@ struct GenerateCommand: AsyncParsableCommand {
             }
         let memory = model.executable.memory
         let loaded = Clock.seconds - started
-        if let logits { return try write(tokens, of: model, to: logits) }
+        if let logits {
+            // Not on a thread of tasks: weights may still be on their way, and tasks bring them.
+            return try await withCheckedThrowingContinuation { continuation in
+                DispatchQueue(label: "logits").async {
+                    continuation.resume(with: Swift.Result { try write(tokens, of: model, to: logits) })
+                }
+            }
+        }
 
         let engine = try GenerationEngine(model, tokenizer: tokenizer)
         let stream = try engine.generate(
-            GenerationRequest(prompt: tokens, sampling: sampling.options, maxTokens: maxTokens, stops: stop))
-        let run = Task { try await show(stream, progress) }
-        let interrupt = Task {
-            await Interrupt.wait()
-            run.cancel()
+            GenerationRequest(prompt: tokens, sampling: sampling.options, maxTokens: maxTokens, stops: stops))
+        stop.answer {
+            engine.cancelAll()
+            model.cancelLoading()
         }
-        let result = try await run.value
-        interrupt.cancel()
-        // After Ctrl-C the engine may still be busy with the last batch.
+        var result = Result()
+        do {
+            try await show(stream, progress, &result)
+        } catch where stop.isMade {
+            // What was waited for when Ctrl-C came does not come any more.
+            progress.end()
+        }
         tell(
             result, promptTokens: tokens.count, model, device,
             memory: result.end == nil ? memory : model.executable.memory, loaded: loaded)
@@ -139,9 +155,8 @@ struct GenerateCommand: AsyncParsableCommand {
     }
 
     private func show(
-        _ stream: AsyncThrowingStream<GenerationEvent, any Error>, _ progress: ArrivalProgress
-    ) async throws -> Result {
-        var result = Result()
+        _ stream: AsyncThrowingStream<GenerationEvent, any Error>, _ progress: ArrivalProgress, _ result: inout Result
+    ) async throws {
         func add(_ text: String) throws {
             result.text += text
             // Whoever read the text is gone, or the disk is full: more of it is of no use.
@@ -166,7 +181,6 @@ struct GenerateCommand: AsyncParsableCommand {
             }
         }
         if !json, !result.text.hasSuffix("\n") { Terminal.outputText("\n") }
-        return result
     }
 
     private func tell(

@@ -37,6 +37,8 @@ struct ArrivingModel {
             throw CommandFailure("the link names no tracker and no web address; give --tracker")
         }
         var configuration = options.configuration
+        // What the network needs next is asked for one shard after the other; anything else would come in its way.
+        configuration.wanted = { _ in [] }
         // Nobody to wait for.
         if discovery.isEmpty { configuration.core.originGrace = .zero }
         let swarm = try P2PSwarm(

@@ -195,6 +195,9 @@ final class LineProcess: Sendable {
     /// Every line that the program wrote to standard output so far.
     var output: String { state.withLock { $0.lines.joined(separator: "\n") } }
 
+    /// Whether it wrote anything to standard output so far, be it less than a line.
+    var hasOutput: Bool { state.withLock { !$0.lines.isEmpty || !$0.partial.isEmpty } }
+
     /// Waits until everything that the program wrote was read, which is after its end.
     func waitForOutputEnd(within limit: Duration = .seconds(10)) async throws {
         let deadline = ContinuousClock.now + limit
