@@ -29,7 +29,10 @@ public final class TrackerDiscovery: PeerDiscovery {
 
     public func stop() async {
         await trackers.stop()
-        listener.withLock { $0.take() }?.cancel()
+        // What was told before is dealt with when this returns: offers that expired give back what they hold.
+        let last = listener.withLock { $0.take() }
+        last?.cancel()
+        await last?.value
     }
 
     private static func handle(_ event: TrackerSet.Event, _ meeting: any PeerMeeting) async {
