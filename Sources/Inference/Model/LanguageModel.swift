@@ -63,7 +63,7 @@ public final class LanguageModel: Sendable {
         // How the network is laid out depends on it.
         for shard in folder.manifest.tensor(named: TensorNames.ropeFactors)?.shards ?? [] { try shards.map(shard) }
         try self.init(folder, shards, on: device, options: options, feed: nil, experts: experts.map(ExpertFeed.init))
-        for shard in graph.shardsInOrder(withExperts: experts == nil) { try shards.map(shard) }
+        for shard in experts == nil ? Array(folder.manifest.shards.indices) : graph.shardsInOrder { try shards.map(shard) }
         for weight in graph.sources.indices where isBoundFirst(WeightID(index: weight)) { try bind(weight) }
     }
 
@@ -94,15 +94,15 @@ public final class LanguageModel: Sendable {
             precision: options.precision, profiles: options.profiles)
         executable = try device.compile(graph.program, options: execution)
         boundSegments = Mutex(feed == nil ? graph.program.segments.count : 0)
-        feed?.setOrder(graph.shardsInOrder(withExperts: experts == nil), thenOthers: experts == nil)
+        feed?.setOrder(graph.shardsInOrder, thenOthers: experts == nil)
         // An expert's weights are bound when a token asks for it.
         executable.provide { [graph, shards] (weight, part) throws(ComputeError) in
             let source = graph.sources[weight.index][part]
             do {
-                if let experts, let layer = graph.expertLayers[weight] {
-                    return try experts.bytes(of: source, expert: part, layer: layer)
-                }
-                try feed?.wait(for: source.shards)
+                let layer = graph.expertLayers[weight]
+                if let experts, let layer { return try experts.bytes(of: source, expert: part, layer: layer) }
+                try feed?.wait(
+                    for: source.shards, others: layer.map { graph.shards(ofExpert: part, in: $0) } ?? [])
                 let bytes = try shards.bytes(of: source.tensor, range: source.range)
                 return WeightBytes(bytes.buffer, owner: bytes.owner)
             } catch {

@@ -52,21 +52,25 @@ struct ModelGraph {
         }
     }
 
-    /// The shards in the order in which the first token needs them. Those of experts come after all others, as nobody knows
-    /// yet which it asks for, or are left out.
-    func shardsInOrder(withExperts: Bool) -> [Int] {
+    /// The shards in the order in which the first token needs them, without those of experts alone: nobody knows yet which
+    /// it asks for.
+    var shardsInOrder: [Int] {
         var order: [Int] = []
         var known: Set<Int> = []
-        for isExpert in withExperts ? [false, true] : [false] {
-            for segment in program.segments {
-                for weight in segment.weights where (expertLayers[weight] != nil) == isExpert {
-                    for shard in sources[weight.index].flatMap(\.shards) where known.insert(shard).inserted {
-                        order.append(shard)
-                    }
+        for segment in program.segments {
+            for weight in segment.weights where expertLayers[weight] == nil {
+                for shard in sources[weight.index].flatMap(\.shards) where known.insert(shard).inserted {
+                    order.append(shard)
                 }
             }
         }
         return order
+    }
+
+    /// The shards that hold the matrices of an expert, in the order in which they are computed with.
+    func shards(ofExpert expert: Int, in layer: Int) -> [Int] {
+        expertLayers.filter { $0.value == layer }.keys.sorted { $0.index < $1.index }
+            .flatMap { sources[$0.index][expert].shards }
     }
 
     static func names(_ architecture: ModelArchitecture, _ manifest: RDRRManifest) -> TensorNames {

@@ -7,6 +7,14 @@ final class ShardFeed: Sendable {
     private struct State {
         /// What is still to be asked for, the next one first.
         var order: [Int]
+        /// What is asked for after that, and of which nobody knows whether it will be needed: experts.
+        var spare: [Int] = []
+        /// How many may be on their way.
+        var limit = 0
+        /// Those that are on their way.
+        var inFlight = 0
+        /// Whether the thread that computes waits.
+        var isAwaited = false
         /// Bytes of all that is asked for.
         var bytesTotal: Int
         var bytesDone = 0
@@ -41,7 +49,7 @@ final class ShardFeed: Sendable {
             let others = state.order.filter { !known.contains($0) }
             state.order = first.filter { left.contains($0) }
             if thenOthers {
-                state.order += others
+                state.spare = others
             } else {
                 state.bytesTotal -= others.reduce(0) { $0 + folder.manifest.shards[$1].size }
             }
@@ -57,25 +65,28 @@ final class ShardFeed: Sendable {
 
     /// Begins to ask; nobody has to wait for it.
     func start(concurrency: Int) {
-        for _ in 0..<concurrency {
-            Task { [weak self] in
-                while let shard = self?.next() {
-                    // The feed lives while a shard is on its way, as whoever waits for it does.
-                    guard let feed = self else { return }
-                    await feed.fetch(shard)
-                }
-            }
-        }
+        state.withLock { $0.limit = concurrency }
+        askForMore()
     }
 
-    /// Waits until shards are there; those that were not asked for yet are asked for at once.
-    func wait(for wanted: [Int]) throws {
+    /// Waits until shards are there. Those that were not asked for yet are asked for at once, and `others` with them, which
+    /// will be waited for next.
+    func wait(for wanted: [Int], others: [Int] = []) throws {
         let urgent = state.withLock { state in
-            let urgent = wanted.filter { state.order.contains($0) }
-            if !urgent.isEmpty { state.order.removeAll { urgent.contains($0) } }
-            return urgent
+            let left = Set(state.order).union(state.spare)
+            let urgent = Set(wanted + others).intersection(left)
+            state.order.removeAll { urgent.contains($0) }
+            state.spare.removeAll { urgent.contains($0) }
+            state.inFlight += urgent.count
+            state.isAwaited = true
+            return (wanted + others).filter { urgent.contains($0) }
         }
-        for shard in urgent { Task { await fetch(shard) } }
+        var known: Set<Int> = []
+        for shard in urgent where known.insert(shard).inserted { begin(shard) }
+        defer {
+            state.withLock { $0.isAwaited = false }
+            askForMore()
+        }
         try state.wait { state in
             if wanted.allSatisfy({ shards.holds($0) }) { return () }
             if let failure = state.failure { throw failure }
@@ -86,8 +97,37 @@ final class ShardFeed: Sendable {
     /// Asks for nothing more, and ends the wait for what has not come, now and later.
     func cancel() { fail(CancellationError()) }
 
-    private func next() -> Int? {
-        state.withLock { $0.failure != nil || $0.order.isEmpty ? nil : $0.order.removeFirst() }
+    /// What is only perhaps needed must not be in the way of what is: few at a time, and none while anybody waits.
+    private static let sparesInFlight = 2
+
+    /// Asks for what comes next, as far as not enough is on its way.
+    private func askForMore() {
+        let next = state.withLock { state in
+            var next: [Int] = []
+            guard state.failure == nil else { return next }
+            while state.inFlight < state.limit, !state.order.isEmpty {
+                next.append(state.order.removeFirst())
+                state.inFlight += 1
+            }
+            while !state.isAwaited, state.order.isEmpty, state.inFlight < min(state.limit, Self.sparesInFlight),
+                !state.spare.isEmpty
+            {
+                next.append(state.spare.removeFirst())
+                state.inFlight += 1
+            }
+            return next
+        }
+        for shard in next { begin(shard) }
+    }
+
+    private func begin(_ shard: Int) {
+        Task { [weak self] in
+            // The feed lives while a shard is on its way, as whoever waits for it does.
+            guard let feed = self else { return }
+            await feed.fetch(shard)
+            feed.state.withLock { $0.inFlight -= 1 }
+            feed.askForMore()
+        }
     }
 
     private func fetch(_ shard: Int) async {

@@ -37,8 +37,8 @@ struct ArrivingModel {
             throw CommandFailure("the link names no tracker and no web address; give --tracker")
         }
         var configuration = options.configuration
-        // What the network needs next is asked for one shard after the other; anything else would come in its way.
-        configuration.wanted = { _ in [] }
+        // The vocabulary and its like; shards are asked for as the network needs them, and nothing comes in their way.
+        configuration.wanted = { Array($0.entries.indices.dropFirst(max(0, min($0.shards.count, $0.entries.count - 1)))) }
         // Nobody to wait for.
         if discovery.isEmpty { configuration.core.originGrace = .zero }
         let swarm = try P2PSwarm(
