@@ -11,8 +11,10 @@ enum Programs {
         return builds.first { FileManager.default.isExecutableFile(atPath: $0) } ?? builds[0]
     }()
 
-    /// A Python that has a package; `nil`, with a printed reason, where there is none.
-    static func python(with package: String) -> String? {
+    /// A Python that has a package, or several with commas between; `nil`, with a printed reason, where there is none.
+    static func python(
+        with package: String, advice: String = "scripts/setup --tests makes .venv with it"
+    ) -> String? {
         let candidates = [
             ProcessInfo.processInfo.environment["DREAMER_PYTHON"],
             Fixtures.checkout.appending(path: ".venv/bin/python3").path,
@@ -27,8 +29,13 @@ enum Programs {
             process.waitUntilExit()
             if process.terminationStatus == 0 { return candidate }
         }
-        print("skipped: no Python here has the package \(package) (scripts/setup --tests makes .venv with it)")
+        print("skipped: no Python here has the package \(package) (\(advice))")
         return nil
+    }
+
+    /// A script that makes reference values.
+    static func reference(_ name: String) -> String {
+        Fixtures.checkout.appending(path: "Tests/InferenceTests/Reference/\(name)").path
     }
 
     /// A script beside the tests.

@@ -40,13 +40,17 @@ final class WholeModel: Sendable {
         sha256 = try await Self.pack(source, to: scratch("sha256"), ["--hash", "sha256"])
     }
 
-    /// The real model where it is at hand, else one of the same size and build with random weights.
-    private static func source(_ scratch: Scratch) throws -> String {
-        let real = [
+    /// The real model's GGUF file; `nil` where it is not at hand.
+    static var realFile: String? {
+        [
             ProcessInfo.processInfo.environment["DREAMER_MODEL"],
             Fixtures.checkout.appending(path: ".build/demo/SmolLM2-135M-Instruct.Q4_1.gguf").path,
         ].compactMap { $0 }.first { FileManager.default.fileExists(atPath: $0) }
-        if let real { return real }
+    }
+
+    /// The real model where it is at hand, else one of the same size and build with random weights.
+    private static func source(_ scratch: Scratch) throws -> String {
+        if let realFile { return realFile }
         let path = scratch("synthetic.gguf")
         try SyntheticModel().write(to: path)
         return path

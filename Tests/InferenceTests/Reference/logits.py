@@ -6,6 +6,8 @@
     logits.py write MODEL.gguf OUT.logits           # the compact fixture: Fixtures/inference/*.logits
     logits.py full MODEL.gguf FOLDER [--prompt NAME]    # for each prompt NAME.txt, NAME.ids and every logit, NAME.f32
     logits.py compare REFERENCE OURS [--prompt NAME]    # REFERENCE: a .f32 or .logits file; OURS: float32 rows
+        [--difference X] [--divergence X]               # fails where a logit, or a position's KL, is further away, or
+                                                        # another token is first where the margin exceeds 0.05
 
 Everything is teacher-forced: row i holds the logits after the tokens 0…i. A file of rows is raw little-endian float32,
 positions × vocabulary, as `dreamer generate --logits FILE` writes it. Of a .logits file only what it holds is compared.
@@ -171,7 +173,7 @@ def read(path):
     return vocabulary, top, prompts
 
 
-def compare(reference, ours, name):
+def compare(reference, ours, name, most_difference, most_divergence):
     with open(reference, "rb") as file:
         compact = file.read(8) == MAGIC
     mine = numpy.fromfile(ours, "<f4")
@@ -219,6 +221,10 @@ def compare(reference, ours, name):
     print(f"max |d logsumexp| {numpy.abs(own_sums - sums).max():.3g}")
     print(f"max KL(reference‖ours) {divergence.max():.3g}, mean {divergence.mean():.3g}")
     print(f"argmax {int(agreed.sum())} of {agreed.size} where the reference's margin exceeds {MARGIN}")
+    limits = [(most_difference, difference.max()), (most_divergence, divergence.max())]
+    limits = [(most, found) for most, found in limits if most is not None]
+    if any(found > most for most, found in limits) or limits and not agreed.all():
+        sys.exit("that is too far away")
 
 
 def main():
@@ -235,13 +241,16 @@ def main():
     mode.add_argument("reference")
     mode.add_argument("ours")
     mode.add_argument("--prompt", choices=list(PROMPTS))
+    mode.add_argument("--difference", type=float)
+    mode.add_argument("--divergence", type=float)
     arguments = parser.parse_args()
     if arguments.mode == "write":
         write(arguments.model, arguments.out)
     elif arguments.mode == "full":
         write_full(*load(arguments.model), arguments.folder, arguments.prompt)
     else:
-        compare(arguments.reference, arguments.ours, arguments.prompt)
+        compare(
+            arguments.reference, arguments.ours, arguments.prompt, arguments.difference, arguments.divergence)
 
 
 if __name__ == "__main__":
