@@ -130,8 +130,18 @@ struct PipelineTests {
 
     @Test(
         "experts come from a source of their own, each once and when a token asks for it; their shards do not",
-        arguments: ["", "model.gguf"], [false, true])
-    func expertSource(_ form: String, isInFolder: Bool) async throws {
+        arguments: [
+            ("", true, false), ("", false, false), ("model.gguf", true, false), ("model.gguf", false, false),
+            ("model.gguf", true, true),
+        ])
+    func expertSource(_ form: String, isInFolder: Bool, onVulkan: Bool) async throws {
+        let device: any ComputeDevice
+        if onVulkan {
+            guard let vulkan = VulkanModelTests.device() else { return }
+            device = vulkan
+        } else {
+            device = CPUDevice(threads: 1)
+        }
         let scene = try Scene("mixtral", source: form, shardSize: 512)
         let expected = try #require(
             try SmallModelTests.expected(.init(name: "mixtral", source: form, rows: "expected.rows")).first)
@@ -145,8 +155,7 @@ struct PipelineTests {
                 let path = scene.folder.path(of: manifest.shards[shard])
                 try Data(scene.shards[shard]).write(to: URL(filePath: path))
             }
-            model = try LanguageModel(
-                scene.folder, on: CPUDevice(threads: 1), options: Self.options, experts: experts)
+            model = try LanguageModel(scene.folder, on: device, options: Self.options, experts: experts)
         } else {
             let pipeline = ModelPipeline(scene.folder)
             pipeline.setExpertSource(experts)
@@ -154,7 +163,7 @@ struct PipelineTests {
                 _ = asked.withLock { $0.insert(shard) }
                 return scene.shards[shard]
             }
-            model = try await pipeline.load(on: CPUDevice(threads: 1), options: Self.options)
+            model = try await pipeline.load(on: device, options: Self.options)
         }
         let first = try await Self.logits(of: model, [expected.tokens[0]])
         #expect(zip(first, expected.rows[0]).allSatisfy { abs($0 - $1) < 1e-3 })
@@ -170,7 +179,8 @@ struct PipelineTests {
     func badExpert(isCut: Bool) async throws {
         let scene = try Scene("mixtral", source: "model.gguf", shardSize: 1 << 20)
         let experts = Experts(scene) { weights in
-            isCut ? weights.map { ExpertWeights(slice: $0.slice, bytes: $0.bytes.dropLast()) } : Array(weights.dropLast())
+            isCut
+                ? weights.map { ExpertWeights(slice: $0.slice, bytes: $0.bytes.dropLast()) } : Array(weights.dropLast())
         }
         let pipeline = ModelPipeline(scene.folder)
         pipeline.setExpertSource(experts)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Written by scripts/kernels with shaderc 2023.2-1.
+// The sources' SHA-256: 6e0bd7c1c8be466e464a3042bb42288b09e8915ee183056c6655b59e0746eea8.
 
 /// The kernels in SPIR-V, as base64.
 enum CompiledKernels {
