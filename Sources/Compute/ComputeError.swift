@@ -33,6 +33,19 @@ public struct ComputeError: Error, Hashable, Sendable, CustomStringConvertible {
         self.message = message
     }
 
-    /// The message.
-    public var description: String { message }
+    /// What the user can do.
+    public var advice: String {
+        switch code {
+        case .shape, .format: "get the model again, or use another one"
+        case .missing: "fetch the model again"
+        case .system: "end other programs"
+        case .unavailable: "install a driver of Vulkan 1.2, or use the processor"
+        case .outOfMemory: "use a shorter context, a smaller format for keys and values, or a smaller model"
+        case .deviceLost: "load the model again, or use the processor"
+        default: "use another device"
+        }
+    }
+
+    /// The fault in one line.
+    public var description: String { "\(message) (\(advice))" }
 }

@@ -92,6 +92,12 @@ struct GenerateTests {
             #expect(["length", "endOfText"].contains(result["reason"]?.string))
         }
         #expect(texts[0] == texts[1] && texts[0] != texts[2])
+        // A seed that was drawn is told, and gives the text again.
+        let arguments = ["generate", scene.path("model"), "--prompt", "the", "--max-tokens", "20", "--json", "--device", "cpu"]
+        let drawn = try JSON(parsing: Array(try await Scene.run(arguments).output.utf8))
+        let seed = try #require(drawn["seed"]?.string)
+        let again = try JSON(parsing: Array(try await Scene.run(arguments + ["--seed", seed]).output.utf8))
+        #expect(drawn["tokens"] == again["tokens"])
     }
 
     @Test("a link's model speaks as soon as it has come from a peer, and stays in the folder")
@@ -168,8 +174,10 @@ struct GenerateTests {
         for prompt in ["a b c", "a b c d e f g"] {
             let outcome = try await scene.run(
                 "generate", scene.path("model"), "--prompt", prompt, "--arithmetic", "float32", "--logits",
-                scene.path("logits"))
+                scene.path("logits"), "--json")
             #expect(outcome.status == 0, "\(outcome.errors)")
+            let told = try JSON(parsing: Array(outcome.output.utf8))
+            #expect(told["positions"]?.integer.map(Int.init) == told["tokens"]?.array?.count && told["vocabulary"] == 512)
             files.append(try scene.read("logits"))
         }
         let row = 512 * 4

@@ -104,8 +104,12 @@ struct GenerateCommand: AsyncParsableCommand {
         }
 
         let engine = try GenerationEngine(model, tokenizer: tokenizer)
+        var sampling = sampling.options
+        // Told at the end, so that the text can be had again.
+        let seed = sampling.seed ?? .random(in: .min ... .max)
+        sampling.seed = seed
         let stream = try engine.generate(
-            GenerationRequest(prompt: tokens, sampling: sampling.options, maxTokens: maxTokens, stops: stops))
+            GenerationRequest(prompt: tokens, sampling: sampling, maxTokens: maxTokens, stops: stops))
         stop.answer {
             engine.cancelAll()
             model.cancelLoading()
@@ -118,7 +122,7 @@ struct GenerateCommand: AsyncParsableCommand {
             progress.end()
         }
         tell(
-            result, promptTokens: tokens.count, model, device,
+            result, promptTokens: tokens.count, seed: sampling.temperature > 0 ? seed : nil, model, device,
             memory: result.end == nil ? memory : model.executable.memory, loaded: loaded)
     }
 
@@ -184,7 +188,7 @@ struct GenerateCommand: AsyncParsableCommand {
     }
 
     private func tell(
-        _ result: Result, promptTokens: Int, _ model: LanguageModel, _ device: any ComputeDevice, memory: MemoryUse,
+        _ result: Result, promptTokens: Int, seed: UInt64?, _ model: LanguageModel, _ device: any ComputeDevice, memory: MemoryUse,
         loaded: Double
     ) {
         let peak = MeasuredProcess.status("VmHWM", of: "self")
@@ -197,6 +201,7 @@ struct GenerateCommand: AsyncParsableCommand {
                 "weightBytes": .integer(Int64(memory.weights)), "cacheBytes": .integer(Int64(memory.caches)),
                 "workingBytes": .integer(Int64(memory.working)), "peakBytes": .integer(Int64(peak)),
             ]
+            if let seed { object["seed"] = .string("\(seed)") }
             if let rate = result.end?.promptRate { object["promptTokensPerSecond"] = .number(rate) }
             if let rate = result.end?.decodeRate { object["tokensPerSecond"] = .number(rate) }
             Terminal.output(JSON.object(object).serialized())
@@ -215,7 +220,7 @@ struct GenerateCommand: AsyncParsableCommand {
         Terminal.note(
             """
             prompt: \(promptTokens) tokens\(rate(result.end?.promptRate)); generated: \(result.tokens.count) tokens\
-            \(rate(result.end?.decodeRate)), \(reason)
+            \(rate(result.end?.decodeRate))\(seed.map { ", seed \($0)" } ?? ""), \(reason)
             loaded in \(Units.duration(loaded)); memory: weights \(Units.bytes(memory.weights)), keys and values up to \
             \(Units.bytes(memory.caches)), working \(Units.bytes(memory.working)); at most \(Units.bytes(peak)) in all
             """)
@@ -248,8 +253,16 @@ struct GenerateCommand: AsyncParsableCommand {
                 }
             }
         }
-        if !quiet {
-            Terminal.note("\(path): \(tokens.count) positions × \(row.count) numbers; tokens \(tokens.map(String.init).joined(separator: " "))")
+        if json {
+            let object: JSON.Object = [
+                "file": .string(path), "positions": .integer(Int64(tokens.count)), "vocabulary": .integer(Int64(row.count)),
+                "tokens": .array(tokens.map { .integer(Int64($0)) }),
+            ]
+            Terminal.output(JSON.object(object).serialized())
+        } else if !quiet {
+            Terminal.note(
+                "\(path): \(tokens.count) positions × \(row.count) numbers; "
+                    + "tokens \(tokens.map(String.init).joined(separator: " "))")
         }
     }
 }
