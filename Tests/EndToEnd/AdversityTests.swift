@@ -49,7 +49,9 @@ struct AdversityTests {
         ) async throws {
             network = try KernelNetwork(
                 Self.sites.map {
-                    .host($0, behind: [profile], link: .init(up: conditions, down: conditions, seed: $0 == "seeder" ? 1 : 2))
+                    .host(
+                        $0, behind: [profile],
+                        link: .init(up: conditions, down: conditions, seed: $0 == "seeder" ? 1 : 2))
                 })
             let server = network.server
             let address = try #require(server.addresses.first)
@@ -60,7 +62,8 @@ struct AdversityTests {
             let options = ["--ice-server", "stun:\(address):3478"]
             seeder = try await Seeder(packing.folder, tracker, options, at: network.host("seeder"))
             fetcher = try await Fetcher(
-                packing.magnet, into: folder, tracker, options + ["--stall-timeout", "120"], at: network.host("fetcher"))
+                packing.magnet, into: folder, tracker, options + ["--stall-timeout", "120"], at: network.host("fetcher")
+            )
         }
 
         /// Changes both links.

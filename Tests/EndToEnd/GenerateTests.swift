@@ -52,10 +52,12 @@ struct UnfitModel: Sendable, CustomTestStringConvertible {
             for (name, tensor) in tensors where name != "output_norm.weight" { kept[name] = tensor }
             manifest["tensors"] = .object(kept)
         },
-        UnfitModel("a type that is not known", ["blk.0.attn_q.weight", "U8"], tensor: "blk.0.attn_q.weight", "dtype", "U8"),
+        UnfitModel(
+            "a type that is not known", ["blk.0.attn_q.weight", "U8"], tensor: "blk.0.attn_q.weight", "dtype", "U8"),
         UnfitModel("no vocabulary", ["vocabulary"]) { $0["tokenizer"] = .null },
         UnfitModel("pairs that nobody tells", ["ropeInterleaved"]) { manifest in
-            guard case .object(var inference)? = manifest["inference"], case .object(var rope)? = inference["rope"] else {
+            guard case .object(var inference)? = manifest["inference"], case .object(var rope)? = inference["rope"]
+            else {
                 return
             }
             rope["ropeInterleaved"] = .null
@@ -93,7 +95,9 @@ struct GenerateTests {
         }
         #expect(texts[0] == texts[1] && texts[0] != texts[2])
         // A seed that was drawn is told, and gives the text again.
-        let arguments = ["generate", scene.path("model"), "--prompt", "the", "--max-tokens", "20", "--json", "--device", "cpu"]
+        let arguments = [
+            "generate", scene.path("model"), "--prompt", "the", "--max-tokens", "20", "--json", "--device", "cpu",
+        ]
         let drawn = try JSON(parsing: Array(try await Scene.run(arguments).output.utf8))
         let seed = try #require(drawn["seed"]?.string)
         let again = try JSON(parsing: Array(try await Scene.run(arguments + ["--seed", seed]).output.utf8))
@@ -177,7 +181,8 @@ struct GenerateTests {
                 scene.path("logits"), "--json")
             #expect(outcome.status == 0, "\(outcome.errors)")
             let told = try JSON(parsing: Array(outcome.output.utf8))
-            #expect(told["positions"]?.integer.map(Int.init) == told["tokens"]?.array?.count && told["vocabulary"] == 512)
+            #expect(
+                told["positions"]?.integer.map(Int.init) == told["tokens"]?.array?.count && told["vocabulary"] == 512)
             files.append(try scene.read("logits"))
         }
         let row = 512 * 4
@@ -238,7 +243,10 @@ struct GenerateTests {
         try scene.write(Array(repeating: UInt8(ascii: "a"), count: 10 << 20), to: "prompt")
         let process = try LineProcess(
             "/bin/sh",
-            ["-c", "\"$0\" generate \"$1\" --device cpu < \"$2\"", Programs.dreamer, scene.path("model"), scene.path("prompt")])
+            [
+                "-c", "\"$0\" generate \"$1\" --device cpu < \"$2\"", Programs.dreamer, scene.path("model"),
+                scene.path("prompt"),
+            ])
         try await process.expectExit(1)
         #expect(process.errors.contains("tokens") && process.errors.contains("room"), "\(process.errors)")
     }

@@ -2,8 +2,8 @@
 import Hashing
 import SDP
 import Signaling
-import Testing
 import TestSupport
+import Testing
 import WebRTC
 import Wire
 
@@ -19,7 +19,8 @@ struct LibtorrentTests {
     func pair(fetcherFirst: Bool) async throws {
         let server = try await TrackerServer.start(host: "127.0.0.1", port: 0)
         let process = try script(
-            "libtorrent_tracker.py", ["ws://127.0.0.1:\(server.port)/announce"] + (fetcherFirst ? ["--fetcher-first"] : []))
+            "libtorrent_tracker.py",
+            ["ws://127.0.0.1:\(server.port)/announce"] + (fetcherFirst ? ["--fetcher-first"] : []))
         let result = try await process.json(within: .seconds(90))
         #expect(result["equal"]?.bool == true, "\(result.serialized())")
         try await process.expectExit()

@@ -107,7 +107,8 @@ struct NATCommandTests {
         }
         let profiles = ["full-cone", "port-restricted", "symmetric-sequential", "symmetric-random", "udp-blocked"]
         let kernel = try #require(try await Self.matrices(["lab"] + profiles).first)
-        let virtual = try #require(try await Self.matrices(["sim", "--turn", "with", "--no-birthday"] + profiles).first)
+        let virtual = try #require(
+            try await Self.matrices(["sim", "--turn", "with", "--no-birthday"] + profiles).first)
         #expect(kernel.cells.count == profiles.count * profiles.count)
         for (cell, json) in kernel.cells {
             let expected = virtual.cells[cell]?["outcome"]

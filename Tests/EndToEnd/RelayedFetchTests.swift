@@ -64,7 +64,8 @@ struct RelayedFetchTests {
         let more = options(try relay.url(.udp))
         let seeder = try await Seeder(packing.folder, tracker, more)
         let fetcher = try await Fetcher(
-            packing.magnet, into: scratch("copy"), tracker, more + ["--relay-budget", "\(limit)", "--stall-timeout", "3"])
+            packing.magnet, into: scratch("copy"), tracker,
+            more + ["--relay-budget", "\(limit)", "--stall-timeout", "3"])
         let warning = try await fetcher.process.json(where: ["event": "relay", "state": "warning"])
         let end = try await fetcher.process.json(where: ["event": "relay", "state": "spent"])
         #expect(warning["nodeId"]?.string == seeder.nodeID && end["nodeId"]?.string == seeder.nodeID)

@@ -134,7 +134,8 @@ struct WholeModelTests {
     }
 
     @Test(
-        "after kill -9 the fetcher goes on, and fetches nothing verified again", arguments: ["peers", "SHA-256", "HTTP"])
+        "after kill -9 the fetcher goes on, and fetches nothing verified again",
+        arguments: ["peers", "SHA-256", "HTTP"])
     func fetcherDies(source: String) async throws {
         let packing = source == "SHA-256" ? model.sha256 : model.usual
         let tracker = source == "HTTP" ? nil : try await Tracker()

@@ -8,7 +8,9 @@ import Testing
 @Suite("Logits of the real model", .enabled(if: RealModel.folder != nil))
 struct LogitsTests {
     /// Runs every prompt and compares every position.
-    private func compare(_ device: any ComputeDevice, _ options: ModelOptions, prompts: Range<Int>) throws -> LogitComparison {
+    private func compare(_ device: any ComputeDevice, _ options: ModelOptions, prompts: Range<Int>) throws
+        -> LogitComparison
+    {
         let reference = try ReferenceLogits(try Fixtures.bytes("inference/smollm2-135m-q4_1.logits"))
         let folder = try ModelFolder(opening: try #require(RealModel.folder))
         var options = options

@@ -109,7 +109,8 @@ struct AttentionJob {
         for head in 0..<shape.keyValueHeads {
             let pieces = shared + head * parts * queryCount * (padded + 2)
             for query in 0..<queryCount {
-                let target = output
+                let target =
+                    output
                     + (query / group * shape.heads + head * group + query % group) * shape.headLength
                 merge(pieces, query, queryCount, padded, into: target)
             }

@@ -29,7 +29,11 @@ extension CPUExecutable {
         let hidden = program[mixture.downs].columns
         let choices = choices(mixture, router, count)
         let room: MixingRoom
-        if let mixing { room = mixing } else { room = try MixingRoom(tokens: options.tokens, width: width, hidden: hidden) }
+        if let mixing {
+            room = mixing
+        } else {
+            room = try MixingRoom(tokens: options.tokens, width: width, hidden: hidden)
+        }
         mixing = room
         self[output].update(repeating: 0, count: count * width)
         for expert in 0..<router.length {

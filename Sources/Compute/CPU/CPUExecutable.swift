@@ -89,7 +89,9 @@ final class CPUExecutable: Executable, @unchecked Sendable {
             // A few numbers; in the file they need not lie where a number may lie in memory.
             let offset = weights[weight.index].offset
             weights[weight.index].vector = (0..<shape.columns).map {
-                Float(bitPattern: UInt32(littleEndian: bytes.bytes.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)))
+                Float(
+                    bitPattern: UInt32(littleEndian: bytes.bytes.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self))
+                )
                     + offset
             }
         }

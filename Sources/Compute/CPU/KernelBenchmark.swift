@@ -68,19 +68,22 @@ public struct KernelBenchmark: Sendable {
         // Some 4 MB at a time, which a neighbour on the processor interrupts less often than it does all of them.
         let together = max(1, min(copies, (4 << 20) / (size * columns)))
         var copy = 0
-        let seconds = try best { () throws(ComputeError) in
-            for _ in 0..<together {
-                let slice = UnsafeRawBufferPointer(rebasing: memory.bytes[(copy * size)..<(copy * size + size)])
-                var product = MatrixProduct(
-                    try WeightMatrix(slice, format: format, rows: rows, columns: rowLength), into: output, stride: rows)
-                try withUnsafePointer(to: &product) { product throws(ComputeError) in
-                    try backend.multiply(
-                        UnsafeBufferPointer(start: product, count: 1), by: values, length: rowLength, count: columns,
-                        precision: precision)
+        let seconds =
+            try best { () throws(ComputeError) in
+                for _ in 0..<together {
+                    let slice = UnsafeRawBufferPointer(rebasing: memory.bytes[(copy * size)..<(copy * size + size)])
+                    var product = MatrixProduct(
+                        try WeightMatrix(slice, format: format, rows: rows, columns: rowLength), into: output,
+                        stride: rows)
+                    try withUnsafePointer(to: &product) { product throws(ComputeError) in
+                        try backend.multiply(
+                            UnsafeBufferPointer(start: product, count: 1), by: values, length: rowLength,
+                            count: columns,
+                            precision: precision)
+                    }
+                    copy = (copy + 1) % copies
                 }
-                copy = (copy + 1) % copies
-            }
-        } / Double(together)
+            } / Double(together)
         return Result(
             format: format, precision: precision, instructions: backend.instructions, threads: backend.threads,
             shape: "\(rows) x \(rowLength) by \(columns)", seconds: seconds,

@@ -84,8 +84,11 @@ enum Portable {
                 let values = UnsafeRawPointer(a.values + start * a.value_stride)
                 let target = a.sums.map { $0 + query * padded } ?? a.output + at
                 for j in 0..<seen {
-                    weights[j] = a.scale * product(
-                        BlockFormat(cached: a.key_format), keys + j * a.key_stride, a.queries + at, length: a.length)
+                    weights[j] =
+                        a.scale
+                        * product(
+                            BlockFormat(cached: a.key_format), keys + j * a.key_stride, a.queries + at, length: a.length
+                        )
                 }
                 let largest = VectorMath.largest(weights, count: seen)
                 let sum = VectorMath.exponentials(weights, minus: largest, count: seen)

@@ -140,7 +140,8 @@ struct ProductJob {
             var piece = compute_product(
                 weights: product.matrix.base.assumingMemoryBound(to: UInt8.self),
                 row_bytes: product.matrix.rowBytes, blocks: blocks,
-                digits: digits + first * blocks * Int(COMPUTE_RUN_BYTES), notes: notes + first * noteStride, columns: count, output: product.output + first * product.stride,
+                digits: digits + first * blocks * Int(COMPUTE_RUN_BYTES), notes: notes + first * noteStride,
+                columns: count, output: product.output + first * product.stride,
                 output_stride: product.stride, format: CInt(product.matrix.format.rawValue), scratch: scratch)
             instructions.multiply(&piece, format: product.matrix.format, rows: rows)
             first += count

@@ -41,7 +41,8 @@ public struct Batch: Sendable {
         let vocabulary = program.vocabulary
         guard count > 0, count <= options.tokens, outputs.count <= options.outputs else {
             throw ComputeError(
-                .shape, "a batch of \(count) tokens and \(outputs.count) outputs, there is room for "
+                .shape,
+                "a batch of \(count) tokens and \(outputs.count) outputs, there is room for "
                     + "\(options.tokens) and \(options.outputs)")
         }
         for index in 0..<count {
@@ -52,7 +53,8 @@ public struct Batch: Sendable {
                 positions[index] < options.positions
             else {
                 throw ComputeError(
-                    .shape, "position \(positions[index]) of sequence \(sequences[index]): there are "
+                    .shape,
+                    "position \(positions[index]) of sequence \(sequences[index]): there are "
                         + "\(options.sequences) of \(options.positions)")
             }
             if index > 0, sequences[index] == sequences[index - 1], positions[index] != positions[index - 1] + 1 {

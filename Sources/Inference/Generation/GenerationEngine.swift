@@ -72,7 +72,8 @@ public final class GenerationEngine: Sendable {
         }
         guard request.prompt.count < model.context else {
             throw InferenceError(
-                .tooLong, at: "prompt", "its \(request.prompt.count) tokens leave no room in the context of "
+                .tooLong, at: "prompt",
+                "its \(request.prompt.count) tokens leave no room in the context of "
                     + "\(model.context)",
                 advice: "shorten the prompt, or load the model with a longer context if it can have one")
         }

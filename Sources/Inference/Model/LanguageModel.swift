@@ -63,7 +63,9 @@ public final class LanguageModel: Sendable {
         // How the network is laid out depends on it.
         for shard in folder.manifest.tensor(named: TensorNames.ropeFactors)?.shards ?? [] { try shards.map(shard) }
         try self.init(folder, shards, on: device, options: options, feed: nil, experts: experts.map(ExpertFeed.init))
-        for shard in experts == nil ? Array(folder.manifest.shards.indices) : graph.shardsInOrder { try shards.map(shard) }
+        for shard in experts == nil ? Array(folder.manifest.shards.indices) : graph.shardsInOrder {
+            try shards.map(shard)
+        }
         for weight in graph.sources.indices where isBoundFirst(WeightID(index: weight)) { try bind(weight) }
     }
 
@@ -149,7 +151,8 @@ public final class LanguageModel: Sendable {
         let wanted = min(options.context ?? architecture.context, architecture.context)
         if let context = options.context, context > architecture.context {
             throw InferenceError(
-                .invalidOption, at: "context", "\(context) tokens are more than the model was made for, "
+                .invalidOption, at: "context",
+                "\(context) tokens are more than the model was made for, "
                     + "\(architecture.context)",
                 advice: "ask for no more")
         }
@@ -176,7 +179,8 @@ public final class LanguageModel: Sendable {
         guard let tensor = manifest.tensor(named: name) else { return nil }
         guard tensor.dtype == "F32", tensor.shape == [architecture.rotated / 2] else {
             throw InferenceError(
-                .mismatch, at: name, "it is \(tensor.dtype) of shape \(tensor.shape), not F32 of "
+                .mismatch, at: name,
+                "it is \(tensor.dtype) of shape \(tensor.shape), not F32 of "
                     + "[\(architecture.rotated / 2)]",
                 advice: "get the model again")
         }

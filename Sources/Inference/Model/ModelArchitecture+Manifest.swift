@@ -74,7 +74,9 @@ extension ModelArchitecture {
         }
         let layers = try settings.size("numLayers", most: 4096)
         guard let window = settings.window else {
-            guard family != .gemma3 else { throw settings.fault("it does not say how far its layers with a window see") }
+            guard family != .gemma3 else {
+                throw settings.fault("it does not say how far its layers with a window see")
+            }
             return (family, nil, [])
         }
         return (family, window, settings.windowLayers(count: layers, family: family))

@@ -45,13 +45,17 @@ extension ModelGraph {
                 try program.append(
                     .multiply(
                         [
-                            try product(.gate, layer, rows: architecture.hidden, columns: architecture.width, rows.gates),
+                            try product(
+                                .gate, layer, rows: architecture.hidden, columns: architecture.width, rows.gates),
                             try product(.up, layer, rows: architecture.hidden, columns: architecture.width, rows.ups),
                         ], by: rows.normed))
                 try program.append(.gate(architecture.gate, rows.gates, up: rows.ups, into: rows.gates))
                 try program.append(
                     .multiply(
-                        [try product(.down, layer, rows: architecture.width, columns: architecture.hidden, rows.projected)],
+                        [
+                            try product(
+                                .down, layer, rows: architecture.width, columns: architecture.hidden, rows.projected)
+                        ],
                         by: rows.gates))
             }
             if architecture.family == .gemma3 {
@@ -210,7 +214,8 @@ extension ModelGraph {
                 return (product, $0.overflow || overflow)
             }
             guard let format = BlockFormat(named: tensor.dtype), !count.overflow,
-                let size = format.byteCount(of: count.count), shape[shape.count - 1] % format.blockLength == 0, size == tensor.size
+                let size = format.byteCount(of: count.count), shape[shape.count - 1] % format.blockLength == 0,
+                size == tensor.size
             else {
                 _ = try self.format(of: tensor)
                 throw InferenceError(
@@ -224,7 +229,8 @@ extension ModelGraph {
             guard let format = BlockFormat(named: tensor.dtype) else {
                 let known = BlockFormat.allCases.map(\.name).joined(separator: ", ")
                 throw InferenceError(
-                    .unsupported, at: tensor.name, "weights stored as \(tensor.dtype.prefix(40)) are not computed with here",
+                    .unsupported, at: tensor.name,
+                    "weights stored as \(tensor.dtype.prefix(40)) are not computed with here",
                     advice: "known are \(known)")
             }
             return format

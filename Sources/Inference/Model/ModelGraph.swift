@@ -95,7 +95,11 @@ struct ModelGraph {
             projected = try program.activation(architecture.width)
             gates = try program.activation(architecture.hidden)
             ups = try program.activation(architecture.hidden)
-            if let experts = architecture.experts { router = try program.activation(experts.count) } else { router = nil }
+            if let experts = architecture.experts {
+                router = try program.activation(experts.count)
+            } else {
+                router = nil
+            }
         }
     }
 }

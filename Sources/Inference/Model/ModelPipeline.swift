@@ -72,7 +72,8 @@ public final class ModelPipeline: Sendable {
         for shard in folder.manifest.tensor(named: TensorNames.ropeFactors)?.shards ?? [] {
             try await feed.fetchNow(shard)
         }
-        let model = try LanguageModel(folder, shards, on: device, options: options, feed: feed, experts: loading.experts.map(ExpertFeed.init))
+        let model = try LanguageModel(
+            folder, shards, on: device, options: options, feed: feed, experts: loading.experts.map(ExpertFeed.init))
         let largest = max(1, folder.manifest.shards.map(\.size).max() ?? 1)
         feed.start(concurrency: max(1, concurrency ?? max(4, min(64, Self.bytesAsked / largest))))
         return model

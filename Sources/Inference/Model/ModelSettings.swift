@@ -59,7 +59,8 @@ struct ModelSettings {
         guard let value = manifest.json["architecture"]?[name], !value.isNull else { return nil }
         guard let size = value.integer, size > 0, size <= most else {
             throw InferenceError(
-                .mismatch, at: "architecture.\(name)", "\(value.serialized().prefix(40)) cannot be: it is from 1 to \(most)",
+                .mismatch, at: "architecture.\(name)",
+                "\(value.serialized().prefix(40)) cannot be: it is from 1 to \(most)",
                 advice: "pack the model again from its source")
         }
         return Int(size)
@@ -191,7 +192,8 @@ struct ModelSettings {
         for (part, key) in [("attention", "attnLogitSoftcapping"), ("output", "finalLogitSoftcapping")] {
             guard let value = inference(part, key)?.number, value != 0 else { continue }
             throw InferenceError(
-                .unsupported, at: "inference.\(part).\(key)", "the network bounds numbers by \(value), which is not done here",
+                .unsupported, at: "inference.\(part).\(key)",
+                "the network bounds numbers by \(value), which is not done here",
                 advice: "use another model")
         }
         if let activation = inference("ffn", "activation")?.string {

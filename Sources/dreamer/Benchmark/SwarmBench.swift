@@ -198,13 +198,14 @@ extension SwarmBench.Transfer {
 
 extension SwarmBench.Section {
     /// What is measured: key, words, digits, the numbers.
-    private static let rows: [(key: String, words: String, digits: Int, samples: @Sendable (SwarmBench.Runs) -> Samples)] = [
-        ("megabytesPerSecond", "MB/s, first byte to last", 1, { $0.rate }),
-        ("wholeMegabytesPerSecond", "MB/s, start to end", 1, { $0.wholeRate }),
-        ("cpuSecondsPerGB", "CPU-s/GB, both processes", 2, { $0.cost }),
-        ("seederPeakMegabytes", "peak memory of the seeder, MB", 0, { $0.seederPeak }),
-        ("fetcherPeakMegabytes", "peak memory of the fetcher, MB", 0, { $0.fetcherPeak }),
-    ]
+    private static let rows:
+        [(key: String, words: String, digits: Int, samples: @Sendable (SwarmBench.Runs) -> Samples)] = [
+            ("megabytesPerSecond", "MB/s, first byte to last", 1, { $0.rate }),
+            ("wholeMegabytesPerSecond", "MB/s, start to end", 1, { $0.wholeRate }),
+            ("cpuSecondsPerGB", "CPU-s/GB, both processes", 2, { $0.cost }),
+            ("seederPeakMegabytes", "peak memory of the seeder, MB", 0, { $0.seederPeak }),
+            ("fetcherPeakMegabytes", "peak memory of the fetcher, MB", 0, { $0.fetcherPeak }),
+        ]
 
     /// For people: a column for each program, and how many times the other's figure ours is.
     var lines: [String] {

@@ -109,7 +109,8 @@ struct BenchChannelCommand: AsyncParsableCommand {
     private func measureSizes(over veth: VethPair) throws -> PacketCapture {
         let scratch = try ScratchFolder(in: nil)
         return try PacketCapture(over: veth, in: scratch.path) {
-            let results = bench(64 << 20, pings: 1, opens: 0, veth).run(ChannelBench.pairings([], isPlain: plain), rounds: 1)
+            let results = bench(64 << 20, pings: 1, opens: 0, veth).run(
+                ChannelBench.pairings([], isPlain: plain), rounds: 1)
             if let failure = results.first?.failure { throw CommandFailure(failure) }
         }
     }

@@ -10,7 +10,8 @@ import Wire
 struct BenchInferenceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inference",
-        abstract: "Measure how fast a model reads a prompt and writes text, what it takes of memory, and llama.cpp beside it.",
+        abstract:
+            "Measure how fast a model reads a prompt and writes text, what it takes of memory, and llama.cpp beside it.",
         discussion: """
             Each measurement is a process of its own, after a run that is not counted; they take turns. llama.cpp is \
             measured by its own llama-bench, on the GGUF file that the folder was packed from.
@@ -91,7 +92,9 @@ struct BenchInferenceCommand: AsyncParsableCommand {
 
     /// Runs this program once more, so that memory and loading are a fresh process's.
     private func measureInProcess() throws -> JSON {
-        var arguments = ["bench", "inference", folder, "--once", "--prompt-tokens", "\(promptTokens)", "--tokens", "\(tokens)"]
+        var arguments = [
+            "bench", "inference", folder, "--once", "--prompt-tokens", "\(promptTokens)", "--tokens", "\(tokens)",
+        ]
         arguments += inference.arguments
         if operations { arguments.append("--operations") }
         let ending = try MeasuredProcess(MeasuredProcess.ownProgram, arguments).finish(within: 3600)
@@ -189,7 +192,8 @@ struct BenchInferenceCommand: AsyncParsableCommand {
         }
         return [
             "benchmark": "inference", "machine": machine.json, "promptTokens": .integer(Int64(promptTokens)),
-            "tokens": .integer(Int64(tokens)), "ours": figures(ours), "llama.cpp": llamaBench == nil ? .null : figures(theirs),
+            "tokens": .integer(Int64(tokens)), "ours": figures(ours),
+            "llama.cpp": llamaBench == nil ? .null : figures(theirs),
             "last": last,
         ]
     }
@@ -197,7 +201,8 @@ struct BenchInferenceCommand: AsyncParsableCommand {
     private func show(_ ours: Figures, _ theirs: Figures, _ last: JSON, _ machine: Machine) {
         Terminal.output(machine.description)
         Terminal.output(last["device"]?.string ?? "")
-        var table = TextTable("tokens a second, medians of \(rounds)", "prompt of \(promptTokens)", "\(tokens) one by one")
+        var table = TextTable(
+            "tokens a second, medians of \(rounds)", "prompt of \(promptTokens)", "\(tokens) one by one")
         table.add("ours", ours.prompt.text(1), ours.decode.text(1))
         if llamaBench != nil {
             table.add("llama.cpp", theirs.prompt.text(1), theirs.decode.text(1))

@@ -32,7 +32,9 @@ struct GenerateCommand: AsyncParsableCommand {
     @Option(help: "With --chat: what the model is told before.")
     var system: String?
 
-    @Option(name: .customLong("max-tokens"), help: "The most tokens to generate; as many as there is room for unless given.")
+    @Option(
+        name: .customLong("max-tokens"), help: "The most tokens to generate; as many as there is room for unless given."
+    )
     var maxTokens: Int?
 
     @Option(name: .customLong("stop"), help: "A text that ends the generation (repeatable).")
@@ -42,7 +44,10 @@ struct GenerateCommand: AsyncParsableCommand {
     @OptionGroup var inference: InferenceOptions
     @OptionGroup var swarm: SwarmOptions
 
-    @Option(help: "Generate nothing: write the logits at each token of the prompt to this file, float32, positions × vocabulary.")
+    @Option(
+        help:
+            "Generate nothing: write the logits at each token of the prompt to this file, float32, positions × vocabulary."
+    )
     var logits: String?
 
     @Flag(help: "Print text, tokens and statistics as JSON.")
@@ -117,7 +122,7 @@ struct GenerateCommand: AsyncParsableCommand {
         var result = Result()
         do {
             try await show(stream, progress, &result)
-        } catch where stop.isMade {
+        } catch  where stop.isMade {
             // What was waited for when Ctrl-C came does not come any more.
             progress.end()
         }
@@ -188,7 +193,8 @@ struct GenerateCommand: AsyncParsableCommand {
     }
 
     private func tell(
-        _ result: Result, promptTokens: Int, seed: UInt64?, _ model: LanguageModel, _ device: any ComputeDevice, memory: MemoryUse,
+        _ result: Result, promptTokens: Int, seed: UInt64?, _ model: LanguageModel, _ device: any ComputeDevice,
+        memory: MemoryUse,
         loaded: Double
     ) {
         let peak = MeasuredProcess.status("VmHWM", of: "self")
@@ -255,7 +261,8 @@ struct GenerateCommand: AsyncParsableCommand {
         }
         if json {
             let object: JSON.Object = [
-                "file": .string(path), "positions": .integer(Int64(tokens.count)), "vocabulary": .integer(Int64(row.count)),
+                "file": .string(path), "positions": .integer(Int64(tokens.count)),
+                "vocabulary": .integer(Int64(row.count)),
                 "tokens": .array(tokens.map { .integer(Int64($0)) }),
             ]
             Terminal.output(JSON.object(object).serialized())

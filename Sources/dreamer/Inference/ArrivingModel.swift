@@ -38,7 +38,9 @@ struct ArrivingModel {
         }
         var configuration = options.configuration
         // The vocabulary and its like; shards are asked for as the network needs them, and nothing comes in their way.
-        configuration.wanted = { Array($0.entries.indices.dropFirst(max(0, min($0.shards.count, $0.entries.count - 1)))) }
+        configuration.wanted = {
+            Array($0.entries.indices.dropFirst(max(0, min($0.shards.count, $0.entries.count - 1))))
+        }
         // Nobody to wait for.
         if discovery.isEmpty { configuration.core.originGrace = .zero }
         let swarm = try P2PSwarm(

@@ -55,7 +55,9 @@ struct InferenceOptions: ParsableArguments {
 
     /// The same options for a program of our own.
     var arguments: [String] {
-        var words = ["--device", device.rawValue, "--kv-limit", "\(cacheLimit.value)", "--arithmetic", arithmetic.rawValue]
+        var words = [
+            "--device", device.rawValue, "--kv-limit", "\(cacheLimit.value)", "--arithmetic", arithmetic.rawValue,
+        ]
         if let vulkanDevice { words += ["--vulkan-device", vulkanDevice] }
         if let threads { words += ["--threads", "\(threads)"] }
         if let context { words += ["--context", "\(context)"] }
@@ -150,7 +152,8 @@ struct InferenceOptions: ParsableArguments {
     /// Where compiled kernels are kept (XDG Base Directory Specification), made where it is not there.
     private static var cacheFolder: String? {
         let base =
-            getenv("XDG_CACHE_HOME").map { String(cString: $0) } ?? getenv("HOME").map { "\(String(cString: $0))/.cache" }
+            getenv("XDG_CACHE_HOME").map { String(cString: $0) }
+            ?? getenv("HOME").map { "\(String(cString: $0))/.cache" }
         guard let base, base.hasPrefix("/") else { return nil }
         mkdir(base, 0o700)
         let folder = "\(base)/dreamer"
@@ -170,10 +173,13 @@ struct SamplingArguments: ParsableArguments {
     @Option(name: .customLong("top-p"), help: "Choose among the likeliest tokens that have this share together.")
     var topP: Float = 0.95
 
-    @Option(name: .customLong("min-p"), help: "Choose among tokens with at least this part of the likeliest one's share.")
+    @Option(
+        name: .customLong("min-p"), help: "Choose among tokens with at least this part of the likeliest one's share.")
     var minP: Float = 0.05
 
-    @Option(name: .customLong("repeat-penalty"), help: "By how much tokens of the last 64 are less likely; 1 for not at all.")
+    @Option(
+        name: .customLong("repeat-penalty"),
+        help: "By how much tokens of the last 64 are less likely; 1 for not at all.")
     var repetitionPenalty: Float = 1
 
     @Option(help: "A number that the choices depend on: the same one gives the same text on the same device.")

@@ -22,7 +22,9 @@ struct Seeder {
     let nodeID: String
 
     /// Starts it, and waits until it serves.
-    init(_ folder: String, _ tracker: Tracker, _ options: [String] = [], at host: KernelNetwork.Host? = nil) async throws {
+    init(_ folder: String, _ tracker: Tracker, _ options: [String] = [], at host: KernelNetwork.Host? = nil)
+        async throws
+    {
         let bind = host == nil ? ["--bind", "127.0.0.1"] : []
         process = try LineProcess(
             Programs.dreamer, ["seed", folder, "--tracker", tracker.url, "--json"] + bind + options,
@@ -70,7 +72,9 @@ struct Fetcher {
     }
 
     /// Waits for the end, which has to be a good one.
-    func done(within limit: Duration = .seconds(100), sourceLocation: SourceLocation = #_sourceLocation) async throws -> Progress {
+    func done(within limit: Duration = .seconds(100), sourceLocation: SourceLocation = #_sourceLocation) async throws
+        -> Progress
+    {
         let progress = Progress(try await process.json(within: limit, where: ["event": "done"]))
         try await process.expectExit(sourceLocation: sourceLocation)
         #expect(progress.verified == progress.total, sourceLocation: sourceLocation)

@@ -2,8 +2,8 @@
 import Foundation
 import Glibc
 import RDRR
-import Testing
 import TestSupport
+import Testing
 import Wire
 
 /// The model that whole programs move in tests, packed in the ways that tests need.
