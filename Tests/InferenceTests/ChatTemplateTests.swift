@@ -102,9 +102,15 @@ struct ChatTemplateTests {
             "{{ a\(String(repeating: ".b", count: 5000)) }}", "{{ \(String(repeating: "[", count: 5000)) }}",
             String(repeating: "{% if 1 %}", count: 5000), "{{ 1\(String(repeating: " if 1 else 1", count: 5000)) }}",
             "{% set a %}{% for i in range(9999) %}0123456789{% endfor %}{% endset %}{{ a.replace('0', a).replace('0', a) }}",
-        ])
-    func bounds(template: String) throws {
-        #expect(throws: TemplateError.self) { try render(template, [:]) }
+        ].map(HostileTemplate.init))
+    func bounds(template: HostileTemplate) throws {
+        #expect(throws: TemplateError.self) { try render(template.text, [:]) }
+    }
+
+    /// A template whose name in a report is no longer than a line.
+    struct HostileTemplate: CustomTestStringConvertible, Sendable {
+        let text: String
+        var testDescription: String { String(text.prefix(80)) }
     }
 
     @Test("any damage to a template is an error or another text, never a trap", arguments: 1...4 as ClosedRange<UInt64>)
