@@ -151,8 +151,8 @@ struct GenerateTests {
         }
     }
 
-    @Test("Ctrl-C ends the wait for a model that does not come")
-    func interruptArrival() async throws {
+    @Test("Ctrl-C ends the wait for a model that does not come", arguments: [false, true])
+    func interruptArrival(wantsLogits: Bool) async throws {
         try await TrackerServer.with { tracker in
             let seeder = try await scene.seed(trackers: [tracker.url], "--upload-limit", "100kB")
             defer { seeder.kill() }
@@ -162,9 +162,14 @@ struct GenerateTests {
                 [
                     "generate", link, "-o", scene.path("copy"), "--tracker", tracker.url, "--bind", "127.0.0.1",
                     "--prompt", "a", "--device", "cpu", "--json",
-                ])
+                ] + (wantsLogits ? ["--logits", scene.path("logits")] : []))
             try await eventually("it waits for weights") { process.errors.contains("running on") }
             process.interrupt()
+            if wantsLogits {
+                try await process.expectExit(1, within: .seconds(10))
+                #expect(process.errors.contains("stopped"), "\(process.errors)")
+                return
+            }
             let result = try await process.json()
             #expect(result["reason"] == "cancelled" && result["generatedTokens"] == 0)
             try await process.expectExit(within: .seconds(10))

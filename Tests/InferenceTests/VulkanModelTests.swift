@@ -34,24 +34,8 @@ struct VulkanModelTests {
         for device in Self.devices {
             let options = ModelOptions(sequences: 2, batch: 5, cacheFormat: .f32, precision: .single, outputs: 5)
             let language = try LanguageModel(folder, on: device, options: options)
-            var row = [Float](repeating: 0, count: language.architecture.vocabulary)
-            for (sequence, prompt) in try SmallModelTests.expected(model).enumerated() {
-                var largest: Float = 0
-                for start in stride(from: 0, to: prompt.tokens.count, by: 5) {
-                    var batch = Batch()
-                    let range = start..<min(start + 5, prompt.tokens.count)
-                    for index in range {
-                        batch.append(prompt.tokens[index], position: index, sequence: sequence, wantsOutput: true)
-                    }
-                    try language.executable.run(batch)
-                    for index in range {
-                        var span = row.mutableSpan
-                        try language.executable.read(language.logits, row: index - start, into: &span)
-                        for (a, b) in zip(row, prompt.rows[index]) { largest = max(largest, abs(a - b)) }
-                    }
-                }
-                #expect(largest < 1e-3, "\(model) on \(device.name) differs by \(largest)")
-            }
+            let largest = try SmallModelTests.largestDifference(of: language, from: model, batch: 5)
+            #expect(largest < 1e-3, "\(model) on \(device.name) differs by \(largest)")
         }
     }
 }

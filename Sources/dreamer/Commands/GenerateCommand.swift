@@ -72,20 +72,23 @@ struct GenerateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let command = self
+        let model = ArrivingModel.isLink(folder) ? nil : try ModelFolder(opening: folder)
+        // Before Ctrl-C is watched for: nothing else ends a wait for what somebody types.
+        let text = try prompt.map { Array($0.utf8) } ?? StandardInput.bytes(limit: Tokenizer.longestText)
         try await StopRequest.watch { stop in
-            guard ArrivingModel.isLink(command.folder) else {
-                return try await command.generate(try ModelFolder(opening: command.folder), nil, stop)
-            }
+            if let model { return try await command.generate(model, nil, text, stop) }
             try await ArrivingModel(source: command.folder, output: command.output, options: command.swarm).use(
                 note: { if !command.quiet { Terminal.note($0) } }
-            ) { try await command.generate($0, $1, stop) }
+            ) { try await command.generate($0, $1, text, stop) }
         }
     }
 
-    private func generate(_ source: ModelFolder, _ pipeline: ModelPipeline?, _ stop: StopRequest) async throws {
+    private func generate(
+        _ source: ModelFolder, _ pipeline: ModelPipeline?, _ text: [UInt8], _ stop: StopRequest
+    ) async throws {
         let started = Clock.seconds
         let tokenizer = try Tokenizer(source)
-        let tokens = try promptTokens(source, tokenizer)
+        let tokens = try promptTokens(text, source, tokenizer)
         let batch = 128
         let options = inference.modelOptions(outputs: logits == nil ? nil : batch)
         let note = { (text: String) in if !quiet { Terminal.note(text) } }
@@ -100,10 +103,11 @@ struct GenerateCommand: AsyncParsableCommand {
         let memory = model.executable.memory
         let loaded = Clock.seconds - started
         if let logits {
+            stop.answer { model.cancelLoading() }
             // Not on a thread of tasks: weights may still be on their way, and tasks bring them.
             return try await withCheckedThrowingContinuation { continuation in
                 DispatchQueue(label: "logits").async {
-                    continuation.resume(with: Swift.Result { try write(tokens, of: model, to: logits) })
+                    continuation.resume(with: Swift.Result { try write(tokens, of: model, to: logits, stop) })
                 }
             }
         }
@@ -133,8 +137,9 @@ struct GenerateCommand: AsyncParsableCommand {
 
     // MARK: The prompt
 
-    private func promptTokens(_ source: ModelFolder, _ tokenizer: Tokenizer) throws -> [Int32] {
-        let bytes = try prompt.map { Array($0.utf8) } ?? StandardInput.bytes(limit: Tokenizer.longestText)
+    private func promptTokens(
+        _ bytes: [UInt8], _ source: ModelFolder, _ tokenizer: Tokenizer
+    ) throws -> [Int32] {
         // More than that cannot fit any context that the model has; said before all of it is made.
         let limit = (try? ModelArchitecture(source).context) ?? .max
         if chat {
@@ -235,7 +240,7 @@ struct GenerateCommand: AsyncParsableCommand {
     // MARK: Logits
 
     /// Writes a row for each token, after all tokens before it.
-    private func write(_ tokens: [Int32], of model: LanguageModel, to path: String) throws {
+    private func write(_ tokens: [Int32], of model: LanguageModel, to path: String, _ stop: StopRequest) throws {
         guard tokens.count <= model.context else {
             throw CommandFailure("the prompt has \(tokens.count) tokens, the context \(model.context): shorten it")
         }
@@ -245,6 +250,7 @@ struct GenerateCommand: AsyncParsableCommand {
         var row = [Float](repeating: 0, count: model.architecture.vocabulary)
         let size = model.executable.options.tokens
         for start in stride(from: 0, to: tokens.count, by: size) {
+            if stop.isMade { throw CancellationError() }
             var batch = Batch()
             let range = start..<min(start + size, tokens.count)
             for index in range { batch.append(tokens[index], position: index, wantsOutput: true) }

@@ -51,7 +51,7 @@ final class StopRequest: Sendable {
         defer { interrupt.cancel() }
         do {
             try await work.value
-        } catch is CancellationError where stop.isMade {
+        } catch where stop.isMade && !(error is CommandFailure) {
             throw CommandFailure("stopped")
         }
     }
