@@ -56,7 +56,7 @@ struct vulkan_facts {
     uint32_t queue_family;           // one that computes; UINT32_MAX if there is none
     uint32_t timestamp_bits;
     float timestamp_period;          // nanoseconds of a tick
-    uint32_t subgroup_size, subgroup_operations, shared_memory, largest_group, texels, push_constants;
+    uint32_t subgroup_size, subgroup_operations, shared_memory, largest_group, texels;
     uint32_t addresses, size_control, computes_full_subgroups;
 };
 
@@ -207,7 +207,6 @@ static inline void vulkan_describe(
     facts->shared_memory = plain.limits.maxComputeSharedMemorySize;
     facts->largest_group = plain.limits.maxComputeWorkGroupInvocations;
     facts->texels = plain.limits.maxTexelBufferElements;
-    facts->push_constants = plain.limits.maxPushConstantsSize;
     facts->addresses = features12.bufferDeviceAddress;
     facts->size_control =
         control.subgroupSizeControl && (size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
