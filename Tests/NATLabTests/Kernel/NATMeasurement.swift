@@ -36,23 +36,34 @@ struct NATMeasurement {
     /// The address of one of the server's sockets.
     func address(_ server: Int) -> SocketAddress { servers[server].local }
 
-    /// What a mapping depends on, by the external addresses toward three others.
+    /// What a mapping depends on, by the external addresses toward three others. Where a NAT draws ports, two mappings
+    /// may have the same one by chance, so that sockets are asked until one of three shows that it depends.
     func mapping(of host: KernelNetwork.Host) throws -> NATBehavior.Dependence {
-        let socket = try NamespaceSocket(at: host)
-        let seen = try servers.indices.map { try #require(mapped(socket, toward: $0)) }
-        if seen[0] == seen[1] { return seen[0] == seen[2] ? .endpointIndependent : .addressDependent }
-        return .addressAndPortDependent
+        var found = NATBehavior.Dependence.endpointIndependent
+        for _ in 0..<3 where found != .addressAndPortDependent {
+            let socket = try NamespaceSocket(at: host)
+            let seen = try servers.indices.map { try #require(mapped(socket, toward: $0)) }
+            if seen[0] != seen[1] {
+                found = .addressAndPortDependent
+            } else if seen[0] != seen[2] {
+                found = .addressDependent
+            }
+        }
+        return found
     }
 
-    /// What is let in, by what arrives from others at a mapping toward the first.
+    /// What is let in, by what arrives from others at a mapping toward the first. Each is asked with a second socket
+    /// where the first got nothing: an earlier mapping toward that server may have drawn the same port, and have it.
     func filtering(of host: KernelNetwork.Host) throws -> NATBehavior.Dependence {
         func arrives(from server: Int) throws -> Bool {
-            let socket = try NamespaceSocket(at: host)
-            let external = try #require(mapped(socket))
-            servers[server].send([2], to: external)
-            servers[0].send([3], to: external)
-            let first = try #require(socket.receive())
-            return first.bytes == [2] && first.source == servers[server].local
+            try (0..<2).contains { _ in
+                let socket = try NamespaceSocket(at: host)
+                let external = try #require(mapped(socket))
+                servers[server].send([2], to: external)
+                servers[0].send([3], to: external)
+                let first = try #require(socket.receive())
+                return first.bytes == [2] && first.source == servers[server].local
+            }
         }
         if try arrives(from: 2) { return .endpointIndependent }
         return try arrives(from: 1) ? .addressDependent : .addressAndPortDependent
