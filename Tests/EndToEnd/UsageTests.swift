@@ -109,6 +109,24 @@ struct UsageTests {
         #expect(outcome.output.contains("USAGE: dreamer \(command)"), "\(outcome.output)")
     }
 
+    @Test("a program that says that it is ready can be stopped at once, and ends well")
+    func stopAtOnce() async throws {
+        let scene = try Scene()
+        // A shell, for it reads the line and sends the signal without a delay.
+        let script = """
+            set -e
+            mkfifo "$1"
+            for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                "$0" tracker --listen 127.0.0.1:0 > "$1" &
+                read line < "$1"
+                kill -TERM $!
+                wait $!
+            done
+            """
+        let process = try LineProcess("/bin/sh", ["-c", script, Programs.dreamer, scene.path("line")])
+        try await process.expectExit()
+    }
+
     @Test("a place to write the trace that is not there is named")
     func trace() async throws {
         let scene = try Scene()

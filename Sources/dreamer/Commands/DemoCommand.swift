@@ -30,13 +30,14 @@ struct DemoCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        let interrupt = Interrupt()
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
                 try await demonstrate()
                 return true
             }
             group.addTask {
-                await Interrupt.wait()
+                await interrupt.wait()
                 return false
             }
             let isFinished = try await group.next() ?? false

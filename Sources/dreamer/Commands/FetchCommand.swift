@@ -101,6 +101,7 @@ struct FetchCommand: AsyncParsableCommand {
     private func fetch(_ swarm: P2PSwarm, _ budget: RelayBudget) async throws {
         let reporter = SwarmReporter(json: json) { swarm.manifest }
         let start = Clock.seconds
+        let interrupt = Interrupt()
         reporter.tell("node", ["nodeId": .string(swarm.nodeID.description)], nil)
         let events = Task { for await event in swarm.events { reporter.report(event) } }
         defer { events.cancel() }
@@ -112,7 +113,7 @@ struct FetchCommand: AsyncParsableCommand {
             }
             group.addTask { try await showProgress(swarm, budget) }
             group.addTask {
-                await Interrupt.wait()
+                await interrupt.wait()
                 return .interrupted
             }
             let ending = try await group.next() ?? .interrupted

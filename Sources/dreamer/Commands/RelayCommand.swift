@@ -105,6 +105,7 @@ struct RelayRunCommand: AsyncParsableCommand {
             }
         }
         let server = try RelayServer(configuration)
+        let interrupt = Interrupt()
         announce(server)
         let period = report
         let reporting = Task {
@@ -113,7 +114,7 @@ struct RelayRunCommand: AsyncParsableCommand {
                 tell(await server.metrics())
             }
         }
-        await Interrupt.wait()
+        await interrupt.wait()
         reporting.cancel()
         tell(await server.metrics())
         server.stop()

@@ -49,6 +49,7 @@ struct SeedCommand: AsyncParsableCommand {
             throw CommandFailure(
                 "\(folder): none of the \(model.manifest.entries.count) shards and files is there and right")
         }
+        let interrupt = Interrupt()
         reporter.tell(
             "seeding",
             [
@@ -57,7 +58,7 @@ struct SeedCommand: AsyncParsableCommand {
             ],
             "serving \(held) of \(model.manifest.entries.count) shards and files of \(model.manifest.modelId)")
         if !json { Terminal.output(link.description) }
-        await Interrupt.wait()
+        await interrupt.wait()
         await swarm.leave()
         let moved = swarm.statistics
         events.cancel()

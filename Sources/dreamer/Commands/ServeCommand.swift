@@ -89,11 +89,12 @@ struct ServeCommand: AsyncParsableCommand {
             "loaded in \(Units.duration(Clock.seconds - started)); \(parallel) texts at a time, of up to "
                 + "\(model.context) tokens")
         let url = "http://\(bound)/v1"
+        let interrupt = Interrupt()
         Terminal.output(
             json
                 ? JSON.object(["event": "listening", "url": .string(url), "model": .string(served.name)]).serialized()
                 : "\(served.name): \(url)")
-        await Interrupt.wait()
+        await interrupt.wait()
         await server.stop()
     }
 

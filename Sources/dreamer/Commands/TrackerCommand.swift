@@ -38,9 +38,10 @@ struct TrackerCommand: AsyncParsableCommand {
             host: address.ip.description, port: Int(address.port), configuration: configuration)
         let bound = SocketAddress(ip: address.ip, port: UInt16(server.port))
         let url = "\(certificate == nil ? "ws" : "wss")://\(bound)/announce"
+        let interrupt = Interrupt()
         Terminal.output(
             json ? JSON.object(["event": "listening", "url": .string(url)]).serialized() : "tracker: \(url)")
-        await Interrupt.wait()
+        await interrupt.wait()
         await server.stop()
     }
 }
