@@ -138,7 +138,7 @@ struct GenerateTests {
             let fetched = try await Scene.run(
                 [
                     "generate", MagnetLink(to: model.manifest).description, "-o", scene.path("copy"), "--tracker",
-                    tracker.url, "--bind", "127.0.0.1", "--download-limit", "1MB",
+                    tracker.url, "--bind", "127.0.0.1", "--download-limit", "500kB",
                 ] + arguments)
             #expect(fetched.status == 0, "\(fetched.errors)")
             let whole = try await Scene.run(["generate", scene.path("model")] + arguments)
