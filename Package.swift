@@ -215,7 +215,7 @@ let package = Package(
                 "Wire", "RDRR", "Hashing", "NetIO", "ICE", "SDP", "WebRTC", "Swarm", "Signaling", "NATLab",
                 "TestSupport",
             ],
-            path: "Tests/EndToEnd", exclude: ["interop", "Browser/page.html", "Browser/page.js"]),
+            path: "Tests/EndToEnd", exclude: ["interop", "Drivers", "Browser/page.html", "Browser/page.js"]),
     ] + kernels,
     swiftLanguageModes: [.v6]
 )

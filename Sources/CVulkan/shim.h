@@ -175,6 +175,11 @@ static inline void vulkan_describe(
     facts->driver_version = plain.driverVersion;
     facts->type = plain.deviceType;
     facts->queue_family = UINT32_MAX;
+    VkPhysicalDeviceMemoryProperties memory;
+    instance->GetPhysicalDeviceMemoryProperties(device, &memory);
+    for (uint32_t i = 0; i < memory.memoryHeapCount; i++)
+        if ((memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && memory.memoryHeaps[i].size > facts->heap)
+            facts->heap = memory.memoryHeaps[i].size;
     if (facts->api < VK_API_VERSION_1_2) return;
 
     VkPhysicalDeviceSubgroupSizeControlProperties size = {
@@ -211,12 +216,6 @@ static inline void vulkan_describe(
     facts->size_control =
         control.subgroupSizeControl && (size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     facts->computes_full_subgroups = control.computeFullSubgroups;
-
-    VkPhysicalDeviceMemoryProperties memory;
-    instance->GetPhysicalDeviceMemoryProperties(device, &memory);
-    for (uint32_t i = 0; i < memory.memoryHeapCount; i++)
-        if ((memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && memory.memoryHeaps[i].size > facts->heap)
-            facts->heap = memory.memoryHeaps[i].size;
 
     VkQueueFamilyProperties families[32];
     uint32_t count = 32;
@@ -302,17 +301,38 @@ static inline void vulkan_free(const struct vulkan_device *d, struct vulkan_bloc
     memset(block, 0, sizeof *block);
 }
 
-// A buffer view takes the buffer to its end, so that sizes are multiples of 16.
-static inline VkResult vulkan_allocate(
-    const struct vulkan_device *d, uint64_t size, int type, int is_mapped, int has_texels, struct vulkan_block *out
+static inline VkResult vulkan_create_buffer(
+    const struct vulkan_device *d, uint64_t size, int has_texels, VkBuffer *out
 ) {
-    memset(out, 0, sizeof *out);
     VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT
             | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT
             | (has_texels ? VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT : 0)};
-    VkResult result = d->CreateBuffer(d->handle, &info, 0, &out->buffer);
+    return d->CreateBuffer(d->handle, &info, 0, out);
+}
+
+// Which types of memory buffers may lie in, a bit for each: the same for all buffers that are used alike.
+static inline VkResult vulkan_buffer_types(const struct vulkan_device *d, uint32_t *out) {
+    *out = UINT32_MAX;
+    for (int has_texels = 0; has_texels < 2; has_texels++) {
+        VkBuffer buffer;
+        VkResult result = vulkan_create_buffer(d, 16, has_texels, &buffer);
+        if (result != VK_SUCCESS) return result;
+        VkMemoryRequirements needs;
+        d->GetBufferMemoryRequirements(d->handle, buffer, &needs);
+        d->DestroyBuffer(d->handle, buffer, 0);
+        *out &= needs.memoryTypeBits;
+    }
+    return VK_SUCCESS;
+}
+
+// A buffer view takes the buffer to its end, so that sizes are multiples of 16.
+static inline VkResult vulkan_allocate(
+    const struct vulkan_device *d, uint64_t size, int type, int is_mapped, int has_texels, struct vulkan_block *out
+) {
+    memset(out, 0, sizeof *out);
+    VkResult result = vulkan_create_buffer(d, size, has_texels, &out->buffer);
     if (result != VK_SUCCESS) return result;
     VkMemoryRequirements needs;
     d->GetBufferMemoryRequirements(d->handle, out->buffer, &needs);

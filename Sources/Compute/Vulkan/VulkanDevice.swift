@@ -53,17 +53,8 @@ public final class VulkanDevice: ComputeDevice {
     public init(_ options: Options = Options()) throws(ComputeError) {
         let library = try VulkanLibrary(validates: options.validates)
         let (adapter, reason) = try VulkanAdapter.choose(options.selection, in: library)
-        // Eight invocations of `lanes` share a column, and its weights are rearranged where they lie.
-        let memory = VulkanMemoryTypes(adapter, hides: options.hidesMemory)
-        let suits = adapter.facts.subgroup_size >= 8 && memory.isMapped
-        let kernels = options.kernels ?? (adapter.isProcessor && suits ? .lanes : .subgroups)
-        guard kernels == .subgroups || suits else {
-            throw ComputeError(
-                .unavailable, "\(adapter.summary): kernels for \(kernels) want subgroups of 8 and memory that is mapped"
-            )
-        }
-        context = try VulkanContext(adapter, kernels: kernels, memory: memory, cacheFolder: options.cacheFolder)
-        name = "vulkan, \(adapter.name) (\(adapter.kind), \(adapter.driver)), \(kernels.rawValue)"
+        context = try VulkanContext(adapter, options)
+        name = "vulkan, \(adapter.name) (\(adapter.kind), \(adapter.driver)), \(context.kernels.rawValue)"
         self.reason = reason
         memoryBytes = Int(clamping: adapter.facts.heap)
         isProcessor = adapter.isProcessor

@@ -17,16 +17,21 @@ struct VulkanMemoryTypes {
     /// The most bytes of one allocation.
     let largest: UInt64
 
-    /// - Parameter hides: whether the host is not to see the device's memory, as if they were apart.
-    init(_ adapter: VulkanAdapter, hides: Bool = false) {
+    /// - Parameters:
+    ///   - usable: the types that buffers may lie in (`memoryTypeBits`).
+    ///   - hides: whether the host is not to see the device's memory, as if they were apart.
+    init(_ adapter: VulkanAdapter, usable: UInt32, hides: Bool) throws(ComputeError) {
         var properties = VkPhysicalDeviceMemoryProperties()
         adapter.library.instance.pointee.GetPhysicalDeviceMemoryProperties?(adapter.handle, &properties)
         func find(_ flags: VkMemoryPropertyFlagBits...) -> Int? {
-            let index = vulkan_memory_type(&properties, .max, flags.reduce(0) { $0 | UInt32($1.rawValue) })
+            let index = vulkan_memory_type(&properties, usable, flags.reduce(0) { $0 | UInt32($1.rawValue) })
             return index < 0 ? nil : Int(index)
         }
-        let local = find(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) ?? 0
-        var main = local
+        let staging = find(VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+        guard var main = find(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) ?? staging, let staging else {
+            throw ComputeError(
+                .unavailable, "\(adapter.summary): buffers have no memory that the host writes (of types \(usable))")
+        }
         var isMapped = false
         if !hides,
             let visible = find(
@@ -48,7 +53,7 @@ struct VulkanMemoryTypes {
             find(
                 VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
                 VK_MEMORY_PROPERTY_HOST_CACHED_BIT)
-            ?? find(VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) ?? main
+            ?? staging
         shared =
             find(
                 VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
