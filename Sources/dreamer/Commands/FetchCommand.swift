@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Hashing
-import Origin
 import RDRR
 import Swarm
 import WebRTC
@@ -19,13 +18,7 @@ struct FetchCommand: AsyncParsableCommand {
     @Option(name: .shortAndLong, help: "The folder to put the model into.")
     var output: String?
 
-    @OptionGroup var options: SwarmOptions
-
-    @Option(help: "A web address with the model's folder, for what no peer has.")
-    var http: String?
-
-    @Flag(help: "Never ask HTTP.")
-    var p2pOnly = false
+    @OptionGroup var options: FetchOptions
 
     @Option(help: "Fetch what these experts need alone, as 0,3, and the files beside.", transform: IndexList.init)
     var experts: IndexList?
@@ -37,10 +30,6 @@ struct FetchCommand: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        if p2pOnly, http != nil { throw ValidationError("--p2p-only and --http contradict each other") }
-        if let http, !HTTPOrigin.isAddress(http) {
-            throw ValidationError("--http \(http): give a web address as http://host/path or https://…")
-        }
         guard stallTimeout >= 0 else {
             throw ValidationError("--stall-timeout \(stallTimeout): give seconds, 0 for no limit")
         }
@@ -50,52 +39,22 @@ struct FetchCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let target = try await FetchTarget.resolve(source, output: output, http: http)
-        let endpoint = try options.connection.makeEndpoint()
-        defer { endpoint.close() }
-        let budget = options.connection.makeRelayBudget(json: json)
-        let transport = try options.transport(endpoint, budget)
-        let discovery = try options.discovery(target.link)
-        // An origin has to be shut down, so it is made when nothing else can fail.
-        let origin = try p2pOnly ? nil : target.httpBase.map { try HTTPOrigin(base: $0) }
-        guard !discovery.isEmpty || origin != nil || target.manifest != nil else {
-            throw CommandFailure("the link names no tracker and no web address; give --tracker or --http")
-        }
-        var configuration = configuration
-        // Nobody to wait for.
-        if discovery.isEmpty { configuration.core.originGrace = .zero }
-        let swarm = try P2PSwarm(
-            link: target.link, manifest: target.manifest, folder: target.folder, transport: transport,
-            discovery: discovery, origin: origin, configuration: configuration)
-        let outcome: Result<Void, any Error>
-        do {
-            try await fetch(swarm, budget)
-            outcome = .success(())
-        } catch {
-            outcome = .failure(error)
-        }
-        await swarm.leave()
-        await origin?.shutdown()
-        try outcome.get()
+        var wanted: (@Sendable (RDRRManifest) throws -> [Int])?
+        if let experts { wanted = { try Self.needed($0, by: experts) } }
+        try await options.fetch(source, into: output, json: json, wanted: wanted) { try await fetch($0, $1) }
     }
 
-    private var configuration: P2PSwarm.Configuration {
-        var configuration = options.configuration
-        configuration.core.p2pOnly = p2pOnly
-        if let experts {
-            configuration.wanted = { manifest in
-                var needed: Set<Int> = []
-                for expert in experts.indices {
-                    let shards = manifest.shards(forExpert: expert)
-                    guard !shards.isEmpty else {
-                        throw CommandFailure("--experts \(expert): \(manifest.modelId) has no expert of this number")
-                    }
-                    needed.formUnion(shards)
-                }
-                return needed.sorted() + Array(manifest.entries.indices.dropFirst(manifest.shards.count))
+    /// The shards that experts need, and the files.
+    private static func needed(_ manifest: RDRRManifest, by experts: IndexList) throws -> [Int] {
+        var needed: Set<Int> = []
+        for expert in experts.indices {
+            let shards = manifest.shards(forExpert: expert)
+            guard !shards.isEmpty else {
+                throw CommandFailure("--experts \(expert): \(manifest.modelId) has no expert of this number")
             }
+            needed.formUnion(shards)
         }
-        return configuration
+        return needed.sorted() + Array(manifest.entries.indices.dropFirst(manifest.shards.count))
     }
 
     private func fetch(_ swarm: P2PSwarm, _ budget: RelayBudget) async throws {
@@ -214,46 +173,5 @@ struct IndexList: Sendable {
             }
             return index
         }
-    }
-}
-
-/// What a fetch is about: where the model is described and where it goes.
-struct FetchTarget {
-    let link: MagnetLink
-    let manifest: [UInt8]?
-    let folder: String
-    let httpBase: String?
-
-    /// Reads the first argument: a link, an address or a folder.
-    static func resolve(_ source: String, output: String?, http: String?) async throws -> FetchTarget {
-        if source.hasPrefix("magnet:") {
-            let link = try MagnetLink(parsing: source)
-            guard let output = output ?? link.name.flatMap({ RDRRManifest.isPlain(name: $0) ? $0 : nil }) else {
-                throw CommandFailure("the link names no folder; give one with -o DIR")
-            }
-            return FetchTarget(link: link, manifest: nil, folder: output, httpBase: http ?? link.webSeeds.first)
-        }
-        if source.hasPrefix("http://") || source.hasPrefix("https://") {
-            let origin = try HTTPOrigin(base: source)
-            let bytes: [UInt8]
-            do {
-                bytes = try await origin.manifest(limit: RDRRManifest.largestManifest)
-            } catch {
-                await origin.shutdown()
-                throw error
-            }
-            await origin.shutdown()
-            let manifest: RDRRManifest
-            do { manifest = try RDRRManifest(parsing: bytes) } catch { throw error.within(source) }
-            guard let output = output ?? (RDRRManifest.isPlain(name: manifest.modelId) ? manifest.modelId : nil) else {
-                throw CommandFailure("give a folder with -o DIR")
-            }
-            return FetchTarget(
-                link: MagnetLink(to: manifest), manifest: bytes, folder: output, httpBase: http ?? origin.base)
-        }
-        let model = try ModelFolder(opening: source)
-        return FetchTarget(
-            link: MagnetLink(to: model.manifest), manifest: model.manifest.bytes, folder: output ?? source,
-            httpBase: http)
     }
 }

@@ -42,7 +42,7 @@ struct GenerateCommand: AsyncParsableCommand {
 
     @OptionGroup var sampling: SamplingArguments
     @OptionGroup var inference: InferenceOptions
-    @OptionGroup var swarm: SwarmOptions
+    @OptionGroup var fetching: FetchOptions
 
     @Option(
         help:
@@ -58,8 +58,8 @@ struct GenerateCommand: AsyncParsableCommand {
 
     func validate() throws {
         if system != nil, !chat { throw ValidationError("--system is part of a chat: add --chat") }
-        if output != nil, !ArrivingModel.isLink(folder) {
-            throw ValidationError("--output is where a link's model goes: leave it out with a folder")
+        if !ArrivingModel.isLink(folder), let name = output != nil ? "--output" : fetching.givenName {
+            throw ValidationError("\(name) is for a model that is fetched by a link: leave it out with a folder")
         }
         if let maxTokens, maxTokens < 1 { throw ValidationError("--max-tokens \(maxTokens): give at least 1") }
         do {
@@ -77,7 +77,7 @@ struct GenerateCommand: AsyncParsableCommand {
         let text = try prompt.map { Array($0.utf8) } ?? StandardInput.bytes(limit: Tokenizer.longestText)
         try await StopRequest.watch { stop in
             if let model { return try await command.generate(model, nil, text, stop) }
-            try await ArrivingModel(source: command.folder, output: command.output, options: command.swarm).use(
+            try await ArrivingModel(source: command.folder, output: command.output, options: command.fetching).use(
                 note: { if !command.quiet { Terminal.note($0) } }
             ) { try await command.generate($0, $1, text, stop) }
         }

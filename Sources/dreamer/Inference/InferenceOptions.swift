@@ -44,6 +44,9 @@ struct InferenceOptions: ParsableArguments {
         if let threads, threads < 1 || threads > 256 {
             throw ValidationError("--threads \(threads): give a number from 1 to 256")
         }
+        if threads != nil, device == .vulkan {
+            throw ValidationError("--threads is for the processor: leave it out with --device vulkan")
+        }
         if let context, context < 1 { throw ValidationError("--context \(context): give at least 1") }
         if let cacheFormat, BlockFormat(named: cacheFormat.uppercased())?.isEncodable != true {
             throw ValidationError("--kv-format \(cacheFormat): give f32, f16 or q8_0")
