@@ -63,19 +63,17 @@ final class StreamClient: Sendable {
             state = Mutex(State(tls: nil))
         }
         (changes, changed) = AsyncStream.makeStream()
-        let outgoing = state.withLock { $0.tls?.takeOutgoing() ?? [] }
-        stream.send(outgoing.span.bytes)
+        state.withLock { flush(&$0) }
         try stream.start(
             onReceive: { [self] bytes in
-                let answer = state.withLock { state in
-                    guard state.tls != nil else {
+                state.withLock { state in
+                    if state.tls == nil {
                         state.received += [UInt8](copying: bytes)
-                        return [UInt8]()
+                    } else {
+                        state.tls?.receive(bytes, plaintext: &state.received)
+                        flush(&state)
                     }
-                    state.tls?.receive(bytes, plaintext: &state.received)
-                    return state.tls?.takeOutgoing() ?? []
                 }
-                stream.send(answer.span.bytes)
                 changed.yield(false)
             },
             onEvent: { [self] event in
@@ -84,11 +82,19 @@ final class StreamClient: Sendable {
     }
 
     func send(_ bytes: [UInt8]) {
-        let outgoing = state.withLock { state in
-            guard state.tls != nil else { return bytes }
-            state.tls?.send(bytes.span.bytes)
-            return state.tls?.takeOutgoing() ?? []
+        state.withLock { state in
+            if state.tls == nil {
+                stream.send(bytes.span.bytes)
+            } else {
+                state.tls?.send(bytes.span.bytes)
+                flush(&state)
+            }
         }
+    }
+
+    /// Under the lock, so that records stay in order: the test and the loop both write.
+    private func flush(_ state: inout State) {
+        let outgoing = state.tls?.takeOutgoing() ?? []
         stream.send(outgoing.span.bytes)
     }
 
