@@ -116,7 +116,8 @@ struct UsageTests {
     @Test("a program that says that it is ready can be stopped at once, and ends well")
     func stopAtOnce() async throws {
         let scene = try Scene()
-        // A shell, for it reads the line and sends the signal without a delay.
+        // A shell, for it reads the line and sends the signal without a delay; `timeout` ends what does not end, the
+        // program too.
         let script = """
             set -e
             mkfifo "$1"
@@ -127,7 +128,9 @@ struct UsageTests {
                 wait $!
             done
             """
-        let process = try LineProcess("/bin/sh", ["-c", script, Programs.dreamer, scene.path("line")])
+        let process = try LineProcess(
+            "/usr/bin/timeout",
+            ["-s", "KILL", "15", "/bin/sh", "-c", script, Programs.dreamer, scene.path("line")])
         try await process.expectExit()
     }
 

@@ -7,7 +7,7 @@ internal import Synchronization
 private final class OpenDevice {
     let pointer: UnsafeMutablePointer<vulkan_device>
     /// An instance outlives its devices.
-    private let library: VulkanLibrary
+    let library: VulkanLibrary
 
     init(_ adapter: VulkanAdapter) throws(ComputeError) {
         library = adapter.library
@@ -15,7 +15,7 @@ private final class OpenDevice {
         pointer.initialize(to: vulkan_device())
         var facts = adapter.facts
         var missing: UnsafePointer<CChar>?
-        let result = vulkan_create_device(adapter.library.instance, adapter.handle, &facts, pointer, &missing)
+        let result = vulkan_create_device(library.instance, adapter.handle, &facts, pointer, &missing)
         if let missing {
             throw ComputeError(.unavailable, "\(adapter.summary): the driver lacks \(String(cString: missing))")
         }
@@ -32,7 +32,6 @@ private final class OpenDevice {
 final class VulkanContext: @unchecked Sendable {
     // Unchecked: handles do not change; the queue is under a lock.
 
-    let library: VulkanLibrary
     let facts: vulkan_facts
     let kernels: VulkanDevice.Kernels
     private let opened: OpenDevice
@@ -45,6 +44,7 @@ final class VulkanContext: @unchecked Sendable {
     /// The room for arguments that every device has (`maxPushConstantsSize`).
     static let argumentBytes = 128
 
+    var library: VulkanLibrary { opened.library }
     var device: UnsafeMutablePointer<vulkan_device> { opened.pointer }
     /// Invocations of a subgroup.
     var subgroup: Int { Int(facts.subgroup_size) }
@@ -54,7 +54,6 @@ final class VulkanContext: @unchecked Sendable {
     var hasTexels: Bool { kernels == .lanes }
 
     init(_ adapter: VulkanAdapter, _ options: VulkanDevice.Options) throws(ComputeError) {
-        library = adapter.library
         facts = adapter.facts
         opened = try OpenDevice(adapter)
         var usable: UInt32 = 0
